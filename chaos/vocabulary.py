@@ -1,0 +1,53 @@
+"""Every fault word that a plan may use: those of the fakes, and those on the wire, on processes, stores and delivery."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from fakes.faults import FAKE_FAULTS, FaultKind, Param
+
+ANY = ("*",)
+EDGES = ("assistants", "tool-gateway", "tool-results", "llm", "store")
+TOXICS = ("latency", "bandwidth", "slow_close", "timeout", "slicer", "limit_data", "reset_peer")
+WHICH = ("sender", "other", "any", "all")
+
+_EDGE = Param(EDGES, "tool-gateway", "the edge: every proxy of it, or the sender's with which = sender")
+_TARGET = Param(("coordinator", "replica"), "coordinator", "what kind of process")
+_WHICH = Param(WHICH, "sender", "the instance that sent what the rule is about, another one, any one, or all")
+
+
+def _kind(name: str, about: str, **params: Param) -> FaultKind:
+    return FaultKind(name, about, ANY, params)
+
+
+WORLD_FAULTS: Mapping[str, FaultKind] = {
+    kind.name: kind
+    for kind in (
+        _kind("toxic", "put a toxic on an edge for some time",
+              proxy=_EDGE, type=Param(TOXICS, "latency", "a Toxiproxy toxic"),
+              attributes=Param(dict, {}, "the toxic's attributes, whole numbers, in Toxiproxy's units"),
+              stream=Param(("downstream", "upstream"), "downstream", "direction"),
+              toxicity=Param(float, 1.0, "share of connections"), which=Param(WHICH, "all", "whose connections"),
+              seconds=Param(float, 1.0, "how long")),
+        _kind("proxy_down", "an edge refuses and drops every connection for some time",
+              proxy=_EDGE, which=Param(WHICH, "all", "whose connections"), seconds=Param(float, 0.5, "how long")),
+        _kind("kill", "SIGKILL to the whole process group, started again after a while",
+              target=_TARGET, which=_WHICH, seconds=Param(float, 0.2, "how long it stays down")),
+        _kind("pause", "SIGSTOP, then SIGCONT after a while",
+              target=_TARGET, which=_WHICH, seconds=Param(float, 0.5, "how long it stands still")),
+        _kind("restart", "SIGTERM, a graceful stop, and started again at once", target=_TARGET, which=_WHICH),
+        _kind("terminate", "SIGTERM, a graceful stop, started again after a while",
+              target=_TARGET, which=_WHICH, seconds=Param(float, 1.0, "how long it stays down")),
+        _kind("resend_turn", "deliver the conversation's turn once more",
+              to=Param(("same", "other", "any"), "other", "which instance gets it"),
+              after=Param(float, 0.0, "seconds to wait first")),
+        _kind("store_outage", "the shared store refuses every write for some time", seconds=Param(float, 0.5, "how long")),
+    )
+}
+
+FAULTS: Mapping[str, FaultKind] = {**FAKE_FAULTS, **WORLD_FAULTS}
+
+
+def applies(kind: FaultKind, event: str) -> bool:
+    """Whether a fault of this kind can happen at an event of that kind."""
+    return kind.points == ANY or event in kind.points

@@ -1,0 +1,1 @@
+"""What the coordinator talks to: pure cores, their endpoints, and thin FastAPI skins over them."""

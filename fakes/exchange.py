@@ -1,0 +1,126 @@
+"""One HTTP exchange without HTTP: what a skin hands to an endpoint, and what it gets back.
+
+The wire's FastAPI skins and the simulation's transport both speak this, so the fakes behave alike in both worlds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Protocol
+from urllib.parse import unquote
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Request:
+    """One request. `headers` has lower-case names; `instance` is who sent it, known from the port it came in at."""
+
+    method: str
+    path: str
+    query: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    body: bytes = b""
+    instance: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Reply:
+    """One answer; `body` is already encoded."""
+
+    status: int
+    body: bytes = b""
+    headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    media_type: str = "application/json"
+
+    @classmethod
+    def json(cls, data: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Reply:
+        """An answer with a JSON body."""
+        return cls(status, _encode(data).encode(), headers or {})
+
+
+class Cut(Exception):
+    """Instead of an answer, the connection ends: raised by an endpoint, carried out by the skin."""
+
+
+class BadBody(ValueError):
+    """The body is not the JSON object that the operation takes."""
+
+
+def json_object(body: bytes) -> dict[str, Any]:
+    """The request's JSON object, {} for an empty body. Raises BadBody with what was seen and expected."""
+    if not body.strip():
+        return {}
+    try:
+        data = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise BadBody(f"the body is not JSON: {error}") from None
+    if not isinstance(data, dict):
+        raise BadBody(f"the body must be a JSON object, not {type(data).__name__}")
+    return data
+
+
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+
+
+Handler = Callable[..., Awaitable[Reply]]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Operation:
+    """One operation of a fake: `path` is a template such as /v1/threads/{thread_id}; `hot` marks the routes that carry load."""
+
+    method: str
+    path: str
+    summary: str
+    handler: Handler
+    hot: bool = False
+
+
+class Router:
+    """Finds the operation of a request. Handlers are called with the request and the path's parameters by name."""
+
+    def __init__(self, operations: Sequence[Operation]) -> None:
+        self.operations = tuple(operations)
+        self._by_length: dict[int, list[tuple[tuple[str, ...], dict[str, Operation]]]] = {}
+        for operation in self.operations:
+            segments = tuple(operation.path.strip("/").split("/"))
+            templates = self._by_length.setdefault(len(segments), [])
+            methods = next((m for s, m in templates if s == segments), None)
+            if methods is None:
+                methods = {}
+                templates.append((segments, methods))
+            methods[operation.method] = operation
+        for templates in self._by_length.values():  # a literal segment wins over a parameter
+            templates.sort(key=lambda t: [s.startswith("{") for s in t[0]])
+
+    def find(self, method: str, path: str) -> tuple[Operation, dict[str, str]] | int:
+        """The operation and its path parameters; 404 where no path fits, 405 where only the method does not."""
+        segments = path.strip("/").split("/")
+        status = 404
+        for template, methods in self._by_length.get(len(segments), ()):
+            params: dict[str, str] = {}
+            for want, have in zip(template, segments, strict=True):
+                if want[:1] == "{":
+                    params[want[1:-1]] = unquote(have)
+                elif want != have:
+                    break
+            else:
+                operation = methods.get(method)
+                if operation is not None:
+                    return operation, params
+                status = 405
+        return status
+
+
+class Endpoint(Protocol):
+    """A fake as both worlds see it: its operations, and one way in."""
+
+    @property
+    def operations(self) -> Sequence[Operation]:
+        """Every operation, for the skin and its OpenAPI document."""
+        ...
+
+    async def handle(self, request: Request) -> Reply:
+        """Answer one request, errors included. Raises Cut where a fault ends the connection without an answer."""
+        ...

@@ -1,0 +1,71 @@
+"""Serving an ASGI app with uvicorn inside a loop that already runs, on sockets that are already bound."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import uvicorn
+
+
+class _Quiet(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Signals belong to the command, not to one of its servers."""
+        yield
+
+
+def bind(host: str = "127.0.0.1", port: int = 0) -> socket.socket:
+    """A listening TCP socket; port 0 takes a free one. Raises OSError when the address is taken."""
+    made = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        made.bind((host, port))
+    except OSError:
+        made.close()
+        raise
+    made.listen(2048)
+    made.setblocking(False)
+    return made
+
+
+def port_of(listening: socket.socket) -> int:
+    """The local port of a listening socket."""
+    port: int = listening.getsockname()[1]
+    return port
+
+
+class Server:
+    """One app on one or more sockets. `await start()` returns when it answers, `await stop()` when all is given back."""
+
+    def __init__(self, app: Any, sockets: Sequence[socket.socket]) -> None:
+        config = uvicorn.Config(
+            app, log_level="warning", access_log=False, lifespan="off", http="httptools", ws="none", backlog=2048,
+            timeout_keep_alive=75, timeout_graceful_shutdown=1, server_header=False,
+        )
+        self._server = _Quiet(config)
+        self._sockets = list(sockets)
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Serve in a task of the running loop."""
+        self._task = asyncio.create_task(self._server.serve(sockets=self._sockets))
+        while not self._server.started:
+            if self._task.done():
+                await self._task
+                raise RuntimeError("the server ended before it started")
+            await asyncio.sleep(0.005)
+
+    async def stop(self) -> None:
+        """Close every connection and socket; safe to call twice."""
+        if self._task is None:
+            return
+        self._server.should_exit = True
+        self._server.force_exit = True
+        task, self._task = self._task, None
+        await asyncio.wait([task], timeout=5)
+        for listening in self._sockets:
+            listening.close()
