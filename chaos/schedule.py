@@ -55,7 +55,8 @@ def cover(plans: Sequence[Plan], turns: int, seed: int) -> Schedule:
     chosen = list(itertools.islice(itertools.cycle(order), turns))
     about = (
         f"{_covered(chosen, alone)} of {len(alone)} plans alone, "
-        f"{_covered(chosen, first)} of {len(first)} pairs of fault points, {_covered(chosen, pairs)} of {len(pairs)} pairs of plans"
+        f"{_covered(chosen, first)} of {len(first)} pairs of fault points, "
+        f"{_covered(chosen, pairs)} of {len(pairs)} pairs of plans"
     )
     return Schedule(tuple(chosen), about)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 from urllib.parse import unquote
@@ -48,16 +49,59 @@ class BadBody(ValueError):
 
 
 def json_object(body: bytes) -> dict[str, Any]:
-    """The request's JSON object, {} for an empty body. Raises BadBody with what was seen and expected."""
+    """The request's JSON object, {} for an empty body. Raises BadBody with what was seen and expected.
+
+    Also refused is what could be read but not be written again, to an answer or to the history: NaN and numbers out of
+    range, half surrogates, and nesting deeper than 64 levels.
+    """
     if not body.strip():
         return {}
     try:
-        data = json.loads(body)
+        text = body.decode()
+        data = _decode(text)
     except (ValueError, RecursionError) as error:
         raise BadBody(f"the body is not JSON: {error}") from None
     if not isinstance(data, dict):
         raise BadBody(f"the body must be a JSON object, not {type(data).__name__}")
+    if text.count("{") + text.count("[") > DEEPEST and _deeper_than(data, DEEPEST):
+        raise BadBody(f"the body is nested deeper than {DEEPEST} levels")
+    if "\\u" in text and _half_surrogate(data):
+        raise BadBody("the body is not JSON: a half surrogate is no character")
     return data
+
+
+DEEPEST = 64
+"""How many levels of objects and arrays a body may have."""
+
+
+def _half_surrogate(data: Any) -> bool:
+    try:
+        json.dumps(data, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+def _deeper_than(data: Any, levels: int) -> bool:
+    layer = [data]
+    for _ in range(levels):
+        layer = [
+            inner
+            for outer in layer
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, (dict, list))
+        ]
+    return bool(layer)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:40]} is no number that can be kept")
+    return number
+
+
+_decode = json.JSONDecoder(parse_float=_finite, parse_constant=_finite).decode
 
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode

@@ -65,14 +65,21 @@ def find(text: str) -> Script | None:
     try:
         data = json.loads(base64.urlsafe_b64decode(found[1]))
         return Script(
-            turn_id=data["turn_id"],
-            conversation_id=data["conversation_id"],
-            user_id=data["user_id"],
-            final=data["final"],
-            steps=tuple(tuple(ScriptedCall(c["tool"], c["arguments"]) for c in step) for step in data["steps"]),
+            turn_id=_word(data["turn_id"]),
+            conversation_id=_word(data["conversation_id"]),
+            user_id=_word(data["user_id"]),
+            final=_word(data["final"]),
+            steps=tuple(tuple(ScriptedCall(_word(c["tool"]), {**c["arguments"]}) for c in step) for step in data["steps"]),
         )
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
+
+
+def _word(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    value.encode()  # half surrogates cannot be written anywhere
+    return value
 
 
 def conversation_of(nonce: str) -> str:

@@ -1,0 +1,1 @@
+"""Fake LLM serving: replicas that are real processes, behind a router that retries in flight on another one."""
