@@ -24,7 +24,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from chaos.vocabulary import FAULTS, applies
+from chaos.vocabulary import FAULTS, POINTS, applies
 from chaos.words import unknown
 from fakes.faults import Param
 from fakes.history import EVENTS, Event
@@ -209,8 +209,8 @@ def _when(data: Any, where: str) -> When:
     event = table.pop("event", None)
     if event is None:
         raise PlanError(f"{where}: `event` is missing (or `at`, seconds after the start)")
-    if event not in EVENTS:
-        raise PlanError(f"{where}: {unknown('event', event, EVENTS)}")
+    if event not in POINTS:
+        raise PlanError(f"{where}: {unknown('event', event, POINTS)}")
     names = [f.name for f in dataclasses.fields(EVENTS[event]) if f.name not in _UNSEEN]
     for key in table:
         if key not in (*_COUNTING, *names):

@@ -7,6 +7,14 @@ from collections.abc import Mapping
 from fakes.faults import FAKE_FAULTS, FaultKind, Param
 
 ANY = ("*",)
+POINTS = frozenset(
+    # the driver of turns, the fake Assistants API, the fake LLM serving, the fake tool gateway
+    "turn_sent turn_answered turn_ended "
+    "message_added run_created action_required run_told submit_received submit_accepted submit_refused run_ended "
+    "generation_started generation_ended replica_started replica_exited "
+    "tool_requested effect_committed tool_replied callback_due callback_posted".split()
+)
+"""The protocol points: the events at which the nemesis is asked. The other events are only recorded."""
 EDGES = ("assistants", "tool-gateway", "tool-results", "llm", "store")
 TOXICS = ("latency", "bandwidth", "slow_close", "timeout", "slicer", "limit_data", "reset_peer")
 WHICH = ("sender", "other", "any", "all")

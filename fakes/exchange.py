@@ -12,6 +12,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 from urllib.parse import unquote
 
+from fakes.encoding import encode
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Request:
@@ -37,7 +39,7 @@ class Reply:
     @classmethod
     def json(cls, data: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Reply:
         """An answer with a JSON body."""
-        return cls(status, _encode(data).encode(), headers or {})
+        return cls(status, encode(data), headers or {})
 
 
 class Cut(Exception):
@@ -102,9 +104,6 @@ def _finite(text: str) -> float:
 
 
 _decode = json.JSONDecoder(parse_float=_finite, parse_constant=_finite).decode
-
-
-_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 Handler = Callable[..., Awaitable[Reply]]

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, ClassVar, TypeVar, dataclass_transform
 
+from fakes.encoding import encode
+
 FORMAT_VERSION = 1
 
 
@@ -488,7 +490,7 @@ class History:
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = path.open("w", encoding="utf-8")
-            self._file.write(encode(self.header) + "\n")
+            self._file.write(encode(self.header).decode() + "\n")
             self._file.flush()
 
     def record(self, cls: type[EventT], **fields: Any) -> EventT:
@@ -496,7 +498,7 @@ class History:
         made = cls(seq=len(self.events) + 1, t=round(self._clock() - self._start, 6), **fields)
         self.events.append(made)
         if self._file is not None:
-            self._file.write(encode(to_json(made)) + "\n")
+            self._file.write(encode(to_json(made)).decode() + "\n")
         for subscriber in self._subscribers:
             subscriber(made)
         return made
@@ -518,9 +520,6 @@ class History:
 
 
 # --- JSON -----------------------------------------------------------------------------------------------------------
-
-encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
-
 
 def to_json(made: Event) -> dict[str, Any]:
     """One event as a JSON object; fields that hold their default are left out, `kind` comes first after seq and t."""

@@ -8,7 +8,9 @@ import random
 from collections.abc import Mapping
 from typing import Any
 
-_ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+_ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+_TABLE = bytes(_ALPHABET[byte % len(_ALPHABET)] for byte in range(256))
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 
 
 class Ids:
@@ -19,7 +21,7 @@ class Ids:
 
     def new(self, prefix: str, length: int = 24) -> str:
         """`prefix` + "_" + `length` characters, for example thread_7QpK..."""
-        return f"{prefix}_{''.join(self._random.choices(_ALPHABET, k=length))}"
+        return f"{prefix}_{self._random.randbytes(length).translate(_TABLE).decode()}"
 
     def number(self, low: int, high: int) -> int:
         """A whole number between `low` and `high`, both included."""
@@ -33,9 +35,9 @@ class Ids:
 def derived(prefix: str, *parts: object, length: int = 24) -> str:
     """An id that is a function of `parts`: the same parts give the same id, and nothing can be read out of it."""
     digest = hashlib.blake2b("\x1f".join(map(str, parts)).encode(), digest_size=32).digest()
-    return f"{prefix}_{''.join(_ALPHABET[b % len(_ALPHABET)] for b in digest[:length])}"
+    return f"{prefix}_{digest[:length].translate(_TABLE).decode()}"
 
 
 def payload_hash(arguments: Mapping[str, Any]) -> str:
     """SHA-256 over the arguments in canonical JSON, as the audit log shows it."""
-    return hashlib.sha256(json.dumps(arguments, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    return hashlib.sha256(_canonical(arguments).encode()).hexdigest()

@@ -9,6 +9,49 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+
+class _Joined:
+    """A transport whose writes of one turn of the loop leave as one, since a system call costs more than the rest of an answer.
+
+    uvicorn writes the head and the body of an answer separately.
+    """
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._loop = asyncio.get_running_loop()
+        self._parts: list[bytes] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Keep the data until the loop comes round."""
+        if not self._parts:
+            self._loop.call_soon(self._flush)
+        self._parts.append(data)
+
+    def close(self) -> None:
+        """Write what was kept, then close."""
+        self._flush()
+        self._transport.close()
+
+    def abort(self) -> None:
+        """Close at once; what was kept is lost."""
+        self._parts.clear()
+        self._transport.abort()
+
+    def _flush(self) -> None:
+        if self._parts:
+            data = b"".join(self._parts)
+            self._parts.clear()
+            self._transport.write(data)
+
+
+class _Protocol(HttpToolsProtocol):
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(_Joined(transport))  # type: ignore[arg-type]
 
 
 class _Quiet(uvicorn.Server):
@@ -44,8 +87,18 @@ class Server:
 
     def __init__(self, app: Any, sockets: Sequence[socket.socket]) -> None:
         config = uvicorn.Config(
-            app, log_level="warning", access_log=False, lifespan="off", http="httptools", ws="none", backlog=2048,
-            timeout_keep_alive=75, timeout_graceful_shutdown=1, server_header=False,
+            app,
+            http=_Protocol,
+            ws="none",
+            lifespan="off",
+            log_level="warning",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,  # who sent a request is known from its port, never from a header
+            server_header=False,
+            backlog=2048,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=1,
         )
         self._server = _Quiet(config)
         self._sockets = list(sockets)

@@ -1,0 +1,190 @@
+"""The command line. Everything heavy is imported by the command that needs it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    name="anechoic",
+    help="Chaos and contract test harness for orchestration layers that run tool calls for an LLM: "
+    "proves that every tool_call_id causes one external side effect, whatever breaks.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
+)
+
+EXITS = "Exit codes: 0 pass, 1 fail, 2 invalid (usage, configuration, fault not injected), 3 unknown (vacuous), 130 interrupted."
+
+Seed = Annotated[int | None, typer.Option(help="Seed of ids, turns and faults; a fresh one is drawn and printed when left out.")]
+Toxiproxy = Annotated[
+    str | None,
+    typer.Option(envvar="TOXIPROXY_URL", help="Admin address of a real Toxiproxy to use instead of the embedded one."),
+]
+ReportDir = Annotated[
+    Path | None, typer.Option(help="Folder for history.jsonl, verdict.json, plan.json and the logs of each process.")
+]
+
+
+@app.command(epilog=f"""\b
+Examples:
+  anechoic gate --coordinator hardened --gateway keyed --turns 200
+  anechoic gate --command "node coordinator.mjs" --instances 3 --plan stale-polls --plan kill-after-commit
+  anechoic gate --command "python my_coordinator.py" --plan stale-polls+slow-tool --seed 7 --report-dir report
+  anechoic gate --url http://127.0.0.1:9000 --gateway keyed
+
+{EXITS}
+""")
+def gate(
+    coordinator: Annotated[str | None, typer.Option(help="A coordinator that comes with the harness: as_deployed, hardened.")] = None,
+    command: Annotated[str | None, typer.Option(help="The command line that starts one instance of yours.")] = None,
+    url: Annotated[list[str] | None, typer.Option(help="Address of an instance that runs already (repeatable).")] = None,
+    instances: Annotated[int | None, typer.Option(help="How many instances to start [default: 3].")] = None,
+    gateway: Annotated[str, typer.Option(help="Gateway profile: keyless, keyed, lookup, fenced (see `anechoic contracts`).")] = "keyless",
+    plan: Annotated[list[str] | None, typer.Option(help="Fault plan: a name, several joined by +, or a file (repeatable). "
+                                                          "Left out: the built-in set, alone and in pairs.")] = None,
+    turns: Annotated[int, typer.Option(help="How many turns to deliver.")] = 200,
+    seed: Seed = None,
+    in_flight: Annotated[int, typer.Option(help="How many conversations run at once.")] = 32,
+    toxiproxy: Toxiproxy = None,
+    env: Annotated[list[str] | None, typer.Option(help="K=V for the environment of the coordinator (repeatable).")] = None,
+    setup_command: Annotated[str | None, typer.Option(help="Run this once, in the coordinator's environment, before it is started.")] = None,
+    demand: Annotated[str | None, typer.Option(help="Contracts that must hold, such as C1,C7 or exactly_one_effect; "
+                                                       "left out: all that the gateway profile makes possible.")] = None,
+    repeat_submit: Annotated[str, typer.Option(help="What a second submit of the same outputs gets: 400, 200 or 409.")] = "400",
+    ready_timeout: Annotated[float, typer.Option(help="Seconds until an instance must be ready.")] = 60.0,
+    turn_budget: Annotated[float, typer.Option(help="Seconds after which a turn counts as never answered.")] = 30.0,
+    quiesce: Annotated[float, typer.Option(help="Seconds that the system has to come to rest after the last fault is healed.")] = 20.0,
+    base_port: Annotated[int | None, typer.Option(help="First of the fixed ports of the proxies (3 for each instance).")] = None,
+    report_dir: ReportDir = None,
+) -> None:
+    """Put a coordinator between the fakes, break things around it, and judge what it did."""
+    from anechoic.commands import gate as do
+
+    do.run(
+        coordinator=coordinator, command=command, url=url or [], instances=instances, gateway=gateway, plans=plan or [],
+        turns=turns, seed=seed, in_flight=in_flight, toxiproxy=toxiproxy, env=env or [], setup_command=setup_command,
+        demand=demand, repeat_submit=repeat_submit, ready_timeout=ready_timeout, turn_budget=turn_budget, quiesce=quiesce,
+        base_port=base_port, report_dir=report_dir,
+    )
+
+
+@app.command(epilog="""\b
+Examples:
+  anechoic incident
+  anechoic incident --seed 7 --report-dir tuesday
+
+Exit code 0 when the incident was reproduced and the cure held.
+""")
+def incident(
+    seed: Seed = None,
+    toxiproxy: Toxiproxy = None,
+    report_dir: ReportDir = None,
+) -> None:
+    """Reproduce the incident with the design as deployed, then show that the hardened one withstands the same."""
+    from anechoic.commands import incident as do
+
+    do.run(seed=seed, toxiproxy=toxiproxy, report_dir=report_dir)
+
+
+@app.command(epilog=f"""\b
+Examples:
+  anechoic check report/history.jsonl
+  anechoic check report/history.jsonl --gateway keyed --json
+
+{EXITS}
+""")
+def check(
+    history: Annotated[Path, typer.Argument(help="A history.jsonl that a run wrote.")],
+    gateway: Annotated[str | None, typer.Option(help="Gateway profile; left out: the one in the history's header.")] = None,
+    demand: Annotated[str | None, typer.Option(help="Contracts that must hold; left out: all that are possible.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print verdict.json instead of the report.")] = False,
+) -> None:
+    """Judge a recorded history again."""
+    from anechoic.commands import check as do
+
+    do.run(history=history, gateway=gateway, demand=demand, as_json=as_json)
+
+
+@app.command(epilog="""\b
+Examples:
+  anechoic serve
+  anechoic serve --gateway keyed --plan stale-polls --json
+
+Stop it with Ctrl-C.
+""")
+def serve(
+    gateway: Annotated[str, typer.Option(help="Gateway profile.")] = "keyless",
+    plan: Annotated[list[str] | None, typer.Option(help="Fault plan in force for every conversation (repeatable).")] = None,
+    port: Annotated[int, typer.Option(help="Port of the Assistants API; the tool gateway has the next one, then the result "
+                                           "callbacks. 0 takes free ports.")] = 8701,
+    coordinator_url: Annotated[str, typer.Option(help="Where your coordinator listens, for asynchronous results.")] = "http://127.0.0.1:8080",
+    seed: Seed = None,
+    toxiproxy: Toxiproxy = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the addresses as one JSON object.")] = False,
+    report_dir: ReportDir = None,
+) -> None:
+    """Run the fakes and proxies alone, for development; prints their addresses as KEY=VALUE lines."""
+    from anechoic.commands import serve as do
+
+    do.run(
+        gateway=gateway, plans=plan or [], port=port, coordinator_url=coordinator_url, seed=seed, toxiproxy=toxiproxy,
+        as_json=as_json, report_dir=report_dir,
+    )
+
+
+@app.command(epilog="""\b
+Examples:
+  anechoic proxy
+  anechoic proxy --port 8474 --seed 7 --config proxies.json
+""")
+def proxy(
+    host: Annotated[str, typer.Option(help="Address of the admin interface.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port of the admin interface; 0 takes a free one.")] = 8474,
+    seed: Seed = None,
+    config: Annotated[Path | None, typer.Option(help="JSON file with proxies to start with, as POST /populate takes it.")] = None,
+) -> None:
+    """Run the embedded Toxiproxy alone."""
+    from anechoic.commands import proxy as do
+
+    do.run(host=host, port=port, seed=seed, config=config)
+
+
+@app.command(epilog="""\b
+Examples:
+  anechoic plans
+  anechoic plans kill-after-commit --json > my-plan.json
+""")
+def plans(
+    name: Annotated[str | None, typer.Argument(help="One plan; left out: all of them.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the plan as data, to start a plan file from.")] = False,
+    words: Annotated[bool, typer.Option("--words", help="Print every event, fault and parameter that a plan can use.")] = False,
+) -> None:
+    """List the built-in fault plans and explain them."""
+    from anechoic.commands import plans as do
+
+    do.run(name=name, as_json=as_json, words=words)
+
+
+@app.command(epilog="""\b
+Examples:
+  anechoic contracts --gateway keyless
+  anechoic contracts --gateway lookup --demand exactly_one_effect
+""")
+def contracts(
+    gateway: Annotated[str, typer.Option(help="Gateway profile.")] = "keyless",
+    demand: Annotated[str | None, typer.Option(help="Ask whether these contracts can be demanded, such as C1,C2.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+) -> None:
+    """Say which contracts a gateway profile makes possible, which not, and why."""
+    from anechoic.commands import contracts as do
+
+    do.run(gateway=gateway, demand=demand, as_json=as_json)
+
+
+def main() -> None:
+    """The entry point `anechoic`."""
+    app()

@@ -1,0 +1,58 @@
+"""`anechoic gate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from anechoic import exits, gate
+from anechoic.commands import options
+from anechoic.report.console import Console
+from chaos.plan import PlanError
+from chaos.toxiproxy.client import ToxiproxyError
+from chaos.wire.errors import WireError
+from chaos.wire.settings import Settings
+from chaos.words import unknown
+from contracts.catalogue import UnknownContract
+from contracts.profiles import ImpossibleDemand
+
+REPEATS = ("400", "200", "409")
+URL_BASE_PORT = 8701
+
+
+def run(
+    *, coordinator: str | None, command: str | None, url: list[str], instances: int | None, gateway: str, plans: list[str],
+    turns: int, seed: int | None, in_flight: int, toxiproxy: str | None, env: list[str], setup_command: str | None,
+    demand: str | None, repeat_submit: str, ready_timeout: float, turn_budget: float, quiesce: float, base_port: int | None,
+    report_dir: Path | None, **more: Any,
+) -> None:
+    """Check the words, run the gate, draw it, and end with the verdict's exit code."""
+    tested = options.coordinator(coordinator, command, url)
+    if tested.urls and instances not in (None, len(tested.urls)):
+        exits.invalid(f"--instances {instances} beside {len(tested.urls)} --url: each running instance has its own --url")
+    if repeat_submit not in REPEATS:
+        exits.invalid(unknown("--repeat-submit", repeat_submit, REPEATS))
+    if turns < 1:
+        exits.invalid(f"--turns {turns} must be at least 1; a run without a turn proves nothing")
+    seed = options.seed_or_new(seed)
+    try:
+        settings = Settings(
+            coordinator=tested, gateway=options.profile(gateway), seed=seed,
+            instances=len(tested.urls) if tested.urls else 3 if instances is None else instances,
+            in_flight=in_flight, environ=options.environ(env), setup_command=setup_command, toxiproxy=toxiproxy,
+            base_port=base_port if base_port is not None else URL_BASE_PORT if tested.urls else None,
+            repeat_submit=repeat_submit, ready_timeout=ready_timeout, turn_budget=turn_budget, quiesce_budget=quiesce,
+            report_dir=options.report_dir(report_dir),
+        )
+    except WireError as error:
+        exits.invalid(error)
+    asked = gate.Gate(
+        settings, turns=turns, plans=options.plans(plans), wanted=options.wanted(demand), reproduce=options.reproduce(seed)
+    )
+    with Console() as console:
+        try:
+            outcome = exits.run(gate.run(asked, console))
+        except (WireError, PlanError, ToxiproxyError, ImpossibleDemand, UnknownContract) as error:
+            exits.invalid(error)
+        console.verdict(outcome)
+    raise SystemExit(outcome.judgement.exit_code)

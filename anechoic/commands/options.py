@@ -1,0 +1,93 @@
+"""Turning words of the command line into settings; every mistake is an error with the nearest known word."""
+
+from __future__ import annotations
+
+import secrets
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from anechoic.exits import invalid
+from chaos import builtin
+from chaos.plan import Plan, PlanError
+from chaos.wire.errors import WireError
+from chaos.wire.settings import Coordinator, by_command, by_name, by_url
+from chaos.words import unknown
+from fakes.gateway.profile import PROFILES, Profile
+
+SEEDS = 1_000_000
+
+
+def seed_or_new(seed: int | None) -> int:
+    """The seed given, or a fresh one: the same dice in every run would find the same things in every run."""
+    return secrets.randbelow(SEEDS) if seed is None else seed
+
+
+def profile(name: str) -> Profile:
+    """The gateway profile of that name."""
+    if name not in PROFILES:
+        invalid(unknown("gateway profile", name, PROFILES))
+    return PROFILES[name]
+
+
+def plans(texts: Sequence[str]) -> list[Plan] | None:
+    """The plans that --plan named, None where it was not given."""
+    try:
+        return [builtin.find(text) for text in texts] or None
+    except PlanError as error:
+        invalid(error)
+
+
+def coordinator(name: str | None, command: str | None, urls: Sequence[str]) -> Coordinator:
+    """The one coordinator that was asked for."""
+    given = [flag for flag, value in (("--coordinator", name), ("--command", command), ("--url", urls)) if value]
+    if len(given) != 1:
+        seen = " and ".join(given) if given else "none of them"
+        invalid(f"give one of --coordinator, --command or --url; seen: {seen}")
+    try:
+        if name:
+            return by_name(name)
+        return by_command(command) if command else by_url(tuple(urls))
+    except WireError as error:
+        invalid(error)
+
+
+def environ(pairs: Sequence[str]) -> dict[str, str]:
+    """K=V pairs as a mapping."""
+    out: dict[str, str] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            invalid(f"--env {pair!r} is not of the form NAME=VALUE")
+        out[key] = value
+    return out
+
+
+def wanted(demand: str | None) -> list[str] | None:
+    """Contract names out of a comma-separated list."""
+    if demand is None:
+        return None
+    names = [name.strip() for name in demand.split(",") if name.strip()]
+    if not names:
+        invalid("--demand is empty; give contracts such as C1,C7 or exactly_one_effect")
+    return names
+
+
+def reproduce(seed: int) -> str:
+    """The line that runs this again: the command as it was given, with its seed."""
+    words = ["anechoic", *sys.argv[1:]]
+    if not any(word == "--seed" or word.startswith("--seed=") for word in words):
+        words += ["--seed", str(seed)]
+    return shlex.join(words)
+
+
+def report_dir(path: Path | None) -> Path | None:
+    """The report directory, made if need be."""
+    if path is not None:
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            invalid(f"--report-dir {path} cannot be made: {error}")
+        return path.absolute()
+    return None

@@ -1,0 +1,37 @@
+"""Exit codes, and how an error becomes one."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import Coroutine
+from typing import Any, NoReturn, TypeVar
+
+PASS, FAIL, INVALID, UNKNOWN, INTERRUPTED = 0, 1, 2, 3, 130
+
+T = TypeVar("T")
+
+
+def invalid(message: object) -> NoReturn:
+    """Say what is wrong on standard error and end with exit code 2."""
+    print(f"anechoic: {message}", file=sys.stderr)
+    raise SystemExit(INVALID)
+
+
+def run(main: Coroutine[Any, Any, T]) -> T:
+    """Run to the end. SIGINT and SIGTERM cancel it, which gives everything back, and end the command with 130."""
+
+    async def guarded() -> T:
+        loop = asyncio.get_running_loop()
+        task = asyncio.current_task()
+        assert task is not None
+        loop.add_signal_handler(signal.SIGTERM, task.cancel)
+        loop.add_signal_handler(signal.SIGHUP, task.cancel)
+        return await main
+
+    try:
+        return asyncio.run(guarded())
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        print("anechoic: interrupted", file=sys.stderr)
+        raise SystemExit(INTERRUPTED) from None

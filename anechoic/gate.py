@@ -1,0 +1,196 @@
+"""The gate: one coordinator, one gateway profile, some plans, many turns, one verdict."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import json
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from chaos import builtin, schedule
+from chaos.nemesis import PlanNemesis
+from chaos.plan import Plan, PlanError
+from chaos.turns import Turn, make
+from chaos.wire.chamber import Chamber
+from chaos.wire.errors import WireError
+from chaos.wire.settings import Settings
+from contracts import verdict
+from contracts.profiles import demand
+from fakes.history import Event, History, InstanceReady
+
+PROCESS_FAULTS = frozenset({"kill", "pause", "restart", "terminate"})
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Gate:
+    """What is asked of a gate. `plans` None means the built-in set, alone and in pairs."""
+
+    settings: Settings
+    turns: int = 200
+    plans: Sequence[Plan] | None = None
+    wanted: Sequence[str] | None = None
+    reproduce: str = ""
+    every: float = 0.0
+    """seconds between two deliveries; 0 delivers as fast as the in-flight limit allows"""
+
+
+@dataclasses.dataclass(slots=True)
+class Outcome:
+    """What came of it: the history, the judgement over it, and what the run wants to say besides."""
+
+    history: History
+    judgement: verdict.Judgement
+    schedule: schedule.Schedule
+    notes: list[str]
+    data: dict[str, Any]
+    """the content of verdict.json"""
+
+
+class Observer:
+    """What a gate tells while it runs; the command line draws it."""
+
+    def started(self, chamber: Chamber, planned: schedule.Schedule) -> None:
+        """Everything is up; turns are about to be delivered."""
+
+    def placed(self, chamber: Chamber) -> None:
+        """The addresses are known; the coordinators are about to be waited for."""
+
+    def event(self, event: Event) -> None:
+        """One more event of the history."""
+
+    def phase(self, text: str) -> None:
+        """What is being done now."""
+
+    def say(self, text: str) -> None:
+        """Something that the reader should know at once."""
+
+
+async def run(gate: Gate, observer: Observer) -> Outcome:
+    """Run it on the wire. Raises WireError, PlanError and ImpossibleDemand before or while it starts (exit code 2).
+
+    When it is interrupted, the history so far ends with a RunInterrupted event, and everything is given back.
+    """
+    demand(gate.settings.gateway, list(gate.wanted) if gate.wanted else None)
+    planned, notes = plan_turns(gate)
+    _check_bounds(planned.plans, gate.settings)
+    header = {
+        "plans": [p.to_json() for p in planned.plans], "explicit": gate.plans is not None, "turns": gate.turns,
+        "reproduce": gate.reproduce,
+        "versions": {"anechoic": importlib.metadata.version("anechoic"), "python": platform.python_version()},
+        "settings": _numbers(gate.settings),
+    }
+    observer.phase("starting fakes, proxies and coordinators")
+    chamber = Chamber(gate.settings, header=header, say=observer.say, placed=observer.placed)
+    chamber.history.subscribe(observer.event)
+    if gate.settings.report_dir is not None:
+        _write(gate.settings.report_dir / "plan.json", {
+            "format_version": 1, "about": planned.about, "plans": [p.to_json() for p in planned.plans],
+            "turns": [[p.name for p in bound] for bound in planned.turns],
+        })
+    async with chamber:
+        observer.started(chamber, planned)
+        turns = list(bind(chamber.nemesis, planned, gate.settings.seed))
+        observer.phase("turns")
+        await chamber.run(turns, gate.every)
+        observer.phase("quiesce")
+        await chamber.quiesce()
+        observer.phase("stopping")
+    if chamber.driver.given_up:
+        notes.append(f"stopped early: {chamber.driver.unanswered} turns were never answered, no further ones were delivered")
+    return judge(chamber.history, gate, planned, notes)
+
+
+def judge(history: History, gate: Gate, planned: schedule.Schedule, notes: list[str]) -> Outcome:
+    """The contracts over the history; written to the report directory where there is one."""
+    judgement = verdict.judge(
+        history.events, gate.settings.gateway,
+        wanted=list(gate.wanted) if gate.wanted else None,
+        expected_rules=expected_rules(planned.plans, history.events, explicit=gate.plans is not None),
+    )
+    header = dict(history.header)
+    data = verdict.to_json(judgement, header=header, reproduce=gate.reproduce)
+    if gate.settings.report_dir is not None:
+        _write(gate.settings.report_dir / "verdict.json", data)
+    return Outcome(history, judgement, planned, notes, data)
+
+
+def plan_turns(gate: Gate) -> tuple[schedule.Schedule, list[str]]:
+    """The schedule, and what was left out of it and why. Raises PlanError for a plan that this coordinator cannot be given."""
+    notes: list[str] = []
+    killable = gate.settings.coordinator.killable
+    if gate.plans is not None:
+        for plan in gate.plans:
+            if not killable and _kills(plan):
+                raise PlanError(
+                    f"plan {plan.name!r} kills or pauses the coordinator, which is given by --url: this run did not start it. "
+                    "Give it with --command, or leave the plan out"
+                )
+        return schedule.rotate(gate.plans, gate.turns), notes
+    chosen = builtin.default_set()
+    if not killable:
+        left_out = [p.name for p in chosen if _kills(p)]
+        chosen = [p for p in chosen if not _kills(p)]
+        notes.append(f"no kill faults: the coordinator is given by --url. Left out: {', '.join(left_out)}")
+    return schedule.cover(chosen, gate.turns, gate.settings.seed), notes
+
+
+def bind(nemesis: PlanNemesis, planned: schedule.Schedule, seed: int) -> Sequence[Turn]:
+    """The turns, with their plans in force for their conversations. Rules with a time of their own are for all."""
+    turns: list[Turn] = []
+    bound: dict[str, set[str]] = {}
+    by_name = {plan.name: plan for plan in planned.plans}
+    for number, plans in enumerate(planned.turns):
+        turn = dataclasses.replace(make(seed, number), plans=tuple(p.name for p in plans))
+        turns.append(turn)
+        for plan in plans:
+            bound.setdefault(plan.name, set()).add(turn.conversation_id)
+    for name, conversations in bound.items():
+        nemesis.arm(by_name[name], conversations)
+    return turns
+
+
+def expected_rules(plans: Sequence[Plan], events: Sequence[Event], *, explicit: bool) -> list[tuple[str, bool]]:
+    """(rule, whether the run is not vacuous without it). In the built-in set, plans about asynchronous results are void for
+    a coordinator whose tools are synchronous."""
+    synchronous = not any(
+        e.capabilities.get("async_tools") for e in events if isinstance(e, InstanceReady)
+    ) and not any(getattr(e, "asynchronous", False) for e in events)
+    return [(rule.id, not explicit and plan.needs_async and synchronous) for plan in plans for rule in plan.rules]
+
+
+def _check_bounds(plans: Sequence[Plan], settings: Settings) -> None:
+    bound = settings.gateway.delivery_bound
+    if not settings.gateway.lookup or bound is None:
+        return
+    for plan in plans:
+        for rule in plan.rules:
+            for do in rule.do:
+                if do.fault in ("slow", "pause") and do.args["seconds"] >= bound:
+                    raise WireError(
+                        f"rule {rule.id} holds a request for {do.args['seconds']:g} s, but gateway profile "
+                        f"{settings.gateway.name!r} promises that a request lands within {bound:g} s or never. "
+                        "Use a shorter time, or profile lookup-unbounded"
+                    )
+
+
+def _kills(plan: Plan) -> bool:
+    return any(
+        do.fault in PROCESS_FAULTS and do.args.get("target") == "coordinator" for rule in plan.rules for do in rule.do
+    )
+
+
+def _numbers(settings: Settings) -> dict[str, Any]:
+    names = ("in_flight", "replicas", "latency_profile", "poll_interval", "tool_timeout", "client_timeout", "turn_budget",
+             "quiesce_budget")
+    return {name: getattr(settings, name) for name in names} | {"toxiproxy": settings.toxiproxy or "embedded"}
+
+
+def _write(path: Path, data: dict[str, Any]) -> None:
+    """Whole or not at all: written beside, then moved into place."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_suffix(".tmp")
+    beside.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    beside.replace(path)

@@ -1,0 +1,297 @@
+"""The chamber: a coordinator among fakes, with a proxy on every edge, and a nemesis.
+
+    async with Chamber(settings) as chamber:
+        chamber.nemesis.arm(plan)
+        await chamber.run(turns)
+        await chamber.quiesce()
+    judge(chamber.history.events, ...)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from chaos.nemesis import PlanNemesis
+from chaos.toxiproxy.client import Toxiproxy
+from chaos.toxiproxy.embedded import EmbeddedToxiproxy
+from chaos.turns import Turn
+from chaos.wire.backends import Backends
+from chaos.wire.driver import Driver
+from chaos.wire.edges import Edges
+from chaos.wire.errors import WireError
+from chaos.wire.instances import Instances
+from chaos.wire.keeper import Keeper
+from chaos.wire.ports import free_port
+from chaos.wire.settings import Settings
+from chaos.wire.store import SqliteStore
+from chaos.wire.world import WireWorld
+from fakes import history as h
+
+FLUSH = 0.1
+"""Seconds after which an event is on disk at the latest."""
+STILL = 1.0
+"""Seconds without activity after which the system has come to rest."""
+SETUP_TIMEOUT = 600.0
+
+_ACTIVITY = (
+    h.ToolRequested, h.EffectCommitted, h.ToolReplied, h.CallbackDue, h.CallbackPosted, h.SubmitReceived, h.ActionRequired,
+    h.RunCreated, h.RunEnded, h.GenerationStarted, h.GenerationEnded, h.TurnSent, h.LookupAnswered, h.InstanceStarted,
+)
+
+
+class Chamber:
+    """Everything of one run, started on entry and given back on exit, whatever happens in between.
+
+    Args:
+        header: what the history's first line says besides the settings.
+        say: told at once when something is amiss, such as an instance that ended by itself.
+        placed: called when `addresses` are known and before the coordinators are waited for.
+        alone: fakes and proxies only; the coordinators are neither started nor waited for.
+    """
+
+    def __init__(
+        self, settings: Settings, *, header: dict[str, Any] | None = None, say: Callable[[str], None] = lambda line: None,
+        placed: Callable[[Chamber], None] = lambda chamber: None, alone: bool = False,
+    ) -> None:
+        self.settings = settings
+        self._placed = placed
+        self._alone = alone
+        self._say = say
+        self.folder = Path(tempfile.mkdtemp(prefix="anechoic-"))
+        self.logs = (settings.report_dir or self.folder) / "logs"
+        shutil.rmtree(self.logs, ignore_errors=True)  # of an earlier run with the same report directory
+        self.token = secrets.token_urlsafe(24)
+        path = settings.report_dir / "history.jsonl" if settings.report_dir else None
+        self.history = h.History(
+            path=path,
+            header={
+                "seed": settings.seed, "coordinator": settings.coordinator.label, "gateway": settings.gateway.name,
+                "instances": settings.instances, "repeat_submit": settings.repeat_submit, **(header or {}),
+            },
+        )
+        self.world = WireWorld(self.history)
+        self.nemesis = PlanNemesis(self.history, self.world, seed=settings.seed, clock=time.monotonic)
+        self.addresses: dict[str, dict[str, str]] = {}
+        """per instance: the environment that tells it where everything is"""
+        self.troubles: list[str] = []
+        self._keeper: Keeper | None = None
+        self._exit = contextlib.AsyncExitStack()
+        self._last_activity = time.monotonic()
+        self.history.subscribe(self._notice)
+
+    async def __aenter__(self) -> Chamber:
+        """Start it all. Raises WireError, and leaves nothing behind then."""
+        try:
+            await self._start()
+        except BaseException as error:
+            await self.__aexit__(type(error), error, None)
+            raise
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        """Heal, stop the coordinators, then the fakes, and give back every port, process and file."""
+        if error is not None:
+            said = "stopped from outside" if isinstance(error, asyncio.CancelledError) else f"{type(error).__name__}: {error}"
+            self.history.record(h.RunInterrupted, reason=said)
+        closing = asyncio.ensure_future(self._exit.aclose())
+        try:
+            await asyncio.shield(closing)
+        except asyncio.CancelledError:
+            await closing
+            raise
+
+    async def run(self, turns: Iterable[Turn], every: float = 0.0) -> None:
+        """Deliver the turns (one each `every` seconds) and wait until all have ended or were given up; then until no timed
+        rule is left to fire."""
+        await self.driver.deliver(turns, every)
+        while self.nemesis.pending:
+            await asyncio.sleep(0.05)
+
+    async def quiesce(self) -> bool:
+        """Heal everything, give the system its budget to come to rest, and ask for what is in doubt. True when it rests."""
+        await self.nemesis.heal()
+        budget = self.settings.quiesce_budget
+        self.history.record(h.QuiesceStarted, budget=budget)
+        self._last_activity = time.monotonic()
+        deadline = time.monotonic() + budget
+        settled = False
+        while time.monotonic() < deadline and not settled:
+            await asyncio.sleep(0.05)
+            settled = time.monotonic() - self._last_activity >= STILL
+        for instance in self.instances.all:
+            await self._in_doubt(instance.name, instance.url)
+        self.history.record(h.QuiesceEnded, settled=settled, open_turns=self.driver.unanswered)
+        return settled
+
+    async def _start(self) -> None:
+        settings, stack = self.settings, self._exit
+        stack.callback(shutil.rmtree, self.folder, ignore_errors=True)
+        stack.callback(self.history.close)
+        self._keeper = Keeper()
+        stack.callback(self._keeper.close)
+        self._keeper.remove(self.folder)
+        self.http = await stack.enter_async_context(
+            aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), trust_env=False)
+        )
+        toxiproxy = await self._toxiproxy()
+        self.backends = Backends(settings, self.history, self.nemesis, self.token, self.logs)
+        stack.push_async_callback(self.backends.stop)
+        self.world.serving = self.backends.serving
+        self.world.edges = self.edges = Edges(toxiproxy, f"anechoic-{secrets.token_hex(3)}")
+        stack.push_async_callback(self.edges.close)
+        router = await self.backends.start_serving()
+        self.llm_url = f"http://{await self.edges.open('llm', None, f'127.0.0.1:{router}')}"
+        names = [f"coordinator-{i + 1}" for i in range(settings.instances)]
+        self.assistant_id = await self.backends.start(self.llm_url, names)
+        store = SqliteStore(self.folder / "state" / "store.db")
+        store.path.parent.mkdir(parents=True)
+        stack.callback(store.close)
+        self.world.store = store
+        self.instances = self.world.instances = Instances(
+            self.history, self.http, ready_timeout=settings.ready_timeout, on_trouble=self._trouble
+        )
+        await self._place_instances(names, store)
+        self._placed(self)
+        self.driver = self.world.driver = Driver(
+            self.history, self.nemesis, self.instances, self.http, in_flight=settings.in_flight, budget=settings.turn_budget
+        )
+        flusher = asyncio.get_running_loop().create_task(self._flush())
+        stack.callback(flusher.cancel)
+        if settings.setup_command is not None:
+            await self._set_up(settings.setup_command)
+        stack.push_async_callback(self.instances.stop)
+        stack.push_async_callback(self.nemesis.heal)
+        if not self._alone:
+            await self.instances.start()
+        self.nemesis.restart_clock()
+
+    async def _toxiproxy(self) -> Toxiproxy:
+        if self.settings.toxiproxy is None:
+            embedded = EmbeddedToxiproxy(seed=self.settings.seed)
+            await embedded.start()
+            self._exit.push_async_callback(embedded.stop)
+            self.toxiproxy_url = embedded.url
+            return Toxiproxy(embedded.url)
+        self.toxiproxy_url = self.settings.toxiproxy
+        client = Toxiproxy(self.settings.toxiproxy)
+        await client.version()
+        return client
+
+    async def _place_instances(self, names: list[str], store: SqliteStore) -> None:
+        settings = self.settings
+        taken: set[int] = set()
+        for index, name in enumerate(names):
+            if settings.coordinator.killable:
+                port = free_port(taken)
+                upstream = f"127.0.0.1:{port}"
+            else:
+                url = settings.coordinator.urls[index]
+                port = int(url.rsplit(":", 1)[1].split("/")[0]) if url.count(":") > 1 else 80
+                upstream = url.split("//", 1)[1].rstrip("/")
+            ends = {
+                "assistants": f"127.0.0.1:{self.backends.ports['assistants', name]}",
+                "tool-gateway": f"127.0.0.1:{self.backends.ports['tool-gateway', name]}",
+                "tool-results": upstream,
+            }
+            listens: dict[str, str] = {}
+            for offset, (edge, end) in enumerate(ends.items()):
+                fixed = f"127.0.0.1:{settings.base_port + 3 * index + offset}" if settings.base_port else "127.0.0.1:0"
+                listens[edge] = await self.edges.open(edge, name, end, fixed)
+            environ = self.addresses[name] = {
+                "PORT": str(port),
+                "INSTANCE_ID": name,
+                "STATE_DIR": str(store.path.parent),
+                "ASSISTANTS_BASE_URL": f"http://{listens['assistants']}/v1",
+                "OPENAI_BASE_URL": f"http://{listens['assistants']}/v1",
+                "OPENAI_API_KEY": "sk-anechoic-no-secret",
+                "ASSISTANT_ID": self.assistant_id,
+                "TOOL_GATEWAY_URL": f"http://{listens['tool-gateway']}",
+                "TOOL_RESULTS_URL": f"http://{listens['tool-results']}/tool-results",
+                "STORE_URL": store.url,
+                "POLL_INTERVAL": f"{settings.poll_interval:g}",
+                "TOOL_TIMEOUT": f"{settings.tool_timeout:g}",
+                "CLIENT_TIMEOUT": f"{settings.client_timeout:g}",
+                "NO_PROXY": "127.0.0.1,localhost",
+                "no_proxy": "127.0.0.1,localhost",
+                **settings.environ,
+            }
+            if settings.coordinator.killable:
+                assert self._keeper is not None
+                self.instances.add_command(
+                    name, port, settings.coordinator.command, {**os.environ, **environ}, self.logs, self._keeper
+                )
+            else:
+                self.instances.add_url(name, settings.coordinator.urls[index])
+
+    async def _set_up(self, command: str) -> None:
+        environ = {**os.environ, **next(iter(self.addresses.values()))}
+        process = await asyncio.create_subprocess_shell(
+            command, env=environ, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT, start_new_session=True,
+        )
+        assert self._keeper is not None
+        self._keeper.watch(process.pid)
+        try:
+            output, _ = await asyncio.wait_for(process.communicate(), SETUP_TIMEOUT)
+        except BaseException as error:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, 9)
+            await process.wait()
+            if isinstance(error, TimeoutError):
+                raise WireError(f"the setup command did not end within {SETUP_TIMEOUT:g} s: {command}") from None
+            raise
+        finally:
+            self._keeper.forget(process.pid)
+        (self.logs / "setup.log").write_bytes(output)
+        if process.returncode != 0:
+            tail = "\n".join(output.decode(errors="replace").splitlines()[-20:])
+            raise WireError(f"the setup command ended with exit code {process.returncode}: {command}\n{tail}")
+
+    async def _in_doubt(self, name: str, url: str) -> None:
+        try:
+            async with self.http.get(f"{url}/in-doubt", timeout=aiohttp.ClientTimeout(total=5)) as answer:
+                if answer.status != 200:
+                    return
+                data = await answer.json(content_type=None)
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
+            return
+        for call, run in in_doubt(data):
+            self.history.record(h.InDoubtReported, instance=name, tool_call_id=call, run_id=run)
+
+    async def _flush(self) -> None:
+        while True:
+            await asyncio.sleep(FLUSH)
+            self.history.flush()
+
+    def _trouble(self, text: str) -> None:
+        self.troubles.append(text)
+        self._say(text)
+
+    def _notice(self, event: h.Event) -> None:
+        if isinstance(event, _ACTIVITY):
+            self._last_activity = time.monotonic()
+
+
+def in_doubt(data: Any) -> list[tuple[str, str | None]]:
+    """(tool_call_id, run_id) of each call that GET /in-doubt reports: a list of ids or objects, or an object that holds one."""
+    if isinstance(data, dict):
+        data = next((v for k in ("calls", "in_doubt", "tool_calls", "data") if isinstance(v := data.get(k), list)), [])
+    found: list[tuple[str, str | None]] = []
+    for item in data if isinstance(data, list) else []:
+        if isinstance(item, str):
+            found.append((item, None))
+        elif isinstance(item, dict) and isinstance(call := item.get("tool_call_id", item.get("id")), str):
+            run = item.get("run_id")
+            found.append((call, run if isinstance(run, str) else None))
+    return found

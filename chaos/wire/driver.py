@@ -1,0 +1,193 @@
+"""The driver delivers turns, each at least once, and watches them until they end."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Iterable
+
+import aiohttp
+
+from chaos.nemesis import Moot, PlanNemesis
+from chaos.turns import Turn
+from chaos.wire.instances import Instance, Instances
+from fakes.history import History, TurnAnswered, TurnEnded, TurnPlanned, TurnSent
+
+POLL = 0.1
+"""Seconds between two GET /turns/{turn_id}."""
+SLOT_SECONDS = 10.0
+"""A turn that takes longer gives its place in the in-flight limit back; it is watched on."""
+GIVE_UP = 48
+"""After so many turns without an answer no further one is delivered: the run has failed, and is not to last for ever."""
+
+
+class Driver:
+    """Delivers turns to instances in turn, again after a failure or when the instance lost them, and watches them.
+
+    Args:
+        in_flight: how many conversations run at once.
+        budget: seconds from a turn's first delivery after which it is given up as unanswered.
+    """
+
+    def __init__(
+        self, history: History, nemesis: PlanNemesis, instances: Instances, http: aiohttp.ClientSession, *,
+        in_flight: int, budget: float,
+    ) -> None:
+        self._history = history
+        self._nemesis = nemesis
+        self._instances = instances
+        self._http = http
+        self._places = asyncio.Semaphore(in_flight)
+        self._budget = budget
+        self._next = itertools.count()
+        self._attempts: dict[str, int] = {}
+        self._turns: dict[str, Turn] = {}
+        self._home: dict[str, Instance] = {}
+        self._extra: set[asyncio.Task[None]] = set()
+        self.open: set[str] = set()
+        self.ended = 0
+        self.unanswered = 0
+        self.given_up = False
+
+    async def deliver(self, turns: Iterable[Turn], every: float = 0.0) -> None:
+        """Deliver all turns, one each `every` seconds where given; returns when each has ended or was given up."""
+        loop = asyncio.get_running_loop()
+        due = loop.time()
+        tasks: list[asyncio.Task[None]] = []
+        try:
+            for turn in turns:
+                await self._places.acquire()
+                if self.unanswered >= GIVE_UP:
+                    self.given_up = True
+                    self._places.release()
+                    break
+                tasks.append(loop.create_task(self._turn(turn)))
+                due += every
+                await asyncio.sleep(max(0.0, due - loop.time()))
+            await asyncio.gather(*tasks)
+        finally:
+            for task in [*tasks, *self._extra]:
+                task.cancel()
+            await asyncio.gather(*tasks, *self._extra, return_exceptions=True)
+
+    def resend(self, conversation: str | None, to: str, after: float) -> str:
+        """Deliver the turn of a conversation once more, soon. Raises Moot when it has none, or there is no other instance."""
+        turn = self._turns.get(conversation or "")
+        if turn is None:
+            raise Moot(f"conversation {conversation} has no turn that was delivered")
+        target = self._choose(to, self._home.get(turn.turn_id))
+
+        async def again() -> None:
+            await asyncio.sleep(after)
+            await self._send(turn, target)
+
+        task = asyncio.get_running_loop().create_task(again())
+        self._extra.add(task)
+        task.add_done_callback(self._extra.discard)
+        return f"turn {turn.turn_id} once more to {target.name}"
+
+    def _choose(self, to: str, home: Instance | None) -> Instance:
+        everyone = self._instances.all
+        if home is None or to == "any":
+            return everyone[next(self._next) % len(everyone)]
+        if to == "same":
+            return home
+        others = [i for i in everyone if i is not home]
+        return others[next(self._next) % len(others)] if others else home
+
+    async def _turn(self, turn: Turn) -> None:
+        place = _Place(self._places)
+        self._turns[turn.conversation_id] = turn
+        self.open.add(turn.turn_id)
+        self._history.record(
+            TurnPlanned, conversation=turn.conversation_id, turn_id=turn.turn_id, plans=turn.plans, calls=turn.calls
+        )
+        try:
+            async with asyncio.timeout(self._budget):
+                status, detail = await self._until_ended(turn)
+        except TimeoutError:
+            status, detail = "unanswered", f"not done after {self._budget:g} s"
+            self.unanswered += 1
+        finally:
+            place.give_back()
+        self.open.discard(turn.turn_id)
+        self.ended += 1
+        await self._nemesis.at(
+            self._history.record(
+                TurnEnded, conversation=turn.conversation_id, turn_id=turn.turn_id, status=status, detail=detail
+            )
+        )
+
+    async def _until_ended(self, turn: Turn) -> tuple[str, str | None]:
+        instance = await self._accepted(turn)
+        life = instance.life
+        while True:
+            await asyncio.sleep(POLL)
+            status, data = await self._status(instance, turn.turn_id)
+            if status == 200 and data.get("status") in ("done", "failed"):
+                detail = data.get("detail")
+                return str(data["status"]), None if detail is None else str(detail)
+            lost = status == 404 or (status is None and instance.life != life)
+            if lost and instance.ready.is_set():  # it forgot the turn: deliver it again
+                instance = await self._accepted(turn)
+                life = instance.life
+
+    async def _accepted(self, turn: Turn) -> Instance:
+        while True:
+            instance = self._choose("any", None)
+            if not instance.ready.is_set() and any(i.ready.is_set() for i in self._instances.all):
+                continue
+            status = await self._send(turn, instance)
+            if status is not None and 200 <= status < 300:
+                self._home[turn.turn_id] = instance
+                return instance
+            await asyncio.sleep(0.2)
+
+    async def _send(self, turn: Turn, instance: Instance) -> int | None:
+        attempt = self._attempts[turn.turn_id] = self._attempts.get(turn.turn_id, 0) + 1
+        common = {
+            "conversation": turn.conversation_id, "turn_id": turn.turn_id, "instance": instance.name, "attempt": attempt,
+        }
+        await self._nemesis.at(self._history.record(TurnSent, **common))
+        status: int | None = None
+        reason: str | None = None
+        try:
+            async with self._http.post(
+                f"{instance.url}/turns", json=turn.body(), timeout=aiohttp.ClientTimeout(total=10)
+            ) as answer:
+                body = await answer.read()
+                status = answer.status
+                if status >= 300:
+                    reason = body[:200].decode(errors="replace")
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            reason = f"{type(error).__name__}: {error}"
+        if status is not None and 200 <= status < 300:
+            self._home.setdefault(turn.turn_id, instance)
+        await self._nemesis.at(self._history.record(TurnAnswered, **common, http_status=status, reason=reason))
+        return status
+
+    async def _status(self, instance: Instance, turn_id: str) -> tuple[int | None, dict[str, object]]:
+        try:
+            async with self._http.get(
+                f"{instance.url}/turns/{turn_id}", timeout=aiohttp.ClientTimeout(total=5)
+            ) as answer:
+                data = await answer.json(content_type=None)
+                return answer.status, data if isinstance(data, dict) else {}
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
+            return None, {}
+
+
+class _Place:
+    """One place within the in-flight limit: given back when the turn ends, or after a while all the same."""
+
+    def __init__(self, places: asyncio.Semaphore) -> None:
+        self._places = places
+        self._held = True
+        self._timer = asyncio.get_running_loop().call_later(SLOT_SECONDS, self.give_back)
+
+    def give_back(self) -> None:
+        """Once, however often it is called."""
+        if self._held:
+            self._held = False
+            self._timer.cancel()
+            self._places.release()

@@ -1,0 +1,90 @@
+"""The edges: every connection between a coordinator, its backends and the serving layer goes through a proxy of its own.
+
+Each instance has its own proxies, so that a fault can hit the sender alone, and each proxy ends at a port of its own on the
+fake, so that the fake knows who sent a request without trusting any header.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from typing import Any
+
+from chaos.nemesis import Heal, Moot
+from chaos.toxiproxy.client import NotFound, Toxiproxy, ToxiproxyError
+
+
+class Edges:
+    """The proxies of one run, on the embedded server or on a real one; on the latter only our own are ever touched."""
+
+    def __init__(self, toxiproxy: Toxiproxy, prefix: str) -> None:
+        self._toxiproxy = toxiproxy
+        self._prefix = prefix
+        self._names: dict[tuple[str, str | None], str] = {}
+        self._toxics = 0
+        self._down: set[str] = set()
+
+    async def open(self, edge: str, instance: str | None, upstream: str, listen: str = "127.0.0.1:0") -> str:
+        """A proxy in front of `upstream` (host:port) for one instance, or for all; returns where it listens."""
+        name = f"{self._prefix}-{edge}" + (f"-{instance}" if instance else "")
+        made = await self._toxiproxy.create(name, upstream, listen)
+        self._names[edge, instance] = name
+        return made.listen
+
+    async def close(self) -> None:
+        """Remove every proxy of this run."""
+        for name in self._names.values():
+            with contextlib.suppress(ToxiproxyError):
+                await self._toxiproxy.delete(name)
+        self._names.clear()
+
+    def chosen(self, edge: str, instance: str | None) -> list[str]:
+        """Names of the proxies of an edge, those of one instance where one is given. Raises Moot where there are none."""
+        names = [
+            name for (e, owner), name in self._names.items() if e == edge and (instance is None or owner in (None, instance))
+        ]
+        if not names:
+            raise Moot(f"this run has no proxy on the edge {edge}")
+        return names
+
+    async def toxic(self, args: Mapping[str, Any], instance: str | None) -> tuple[str, float, Heal]:
+        """Put a toxic on an edge (of one instance, or of all)."""
+        names = self.chosen(args["proxy"], instance)
+        self._toxics += 1
+        toxic = f"{args['type']}-{self._toxics}"
+        for name in names:
+            await self._toxiproxy.add_toxic(
+                name, args["type"], dict(args["attributes"]), stream=args["stream"], toxicity=args["toxicity"], name=toxic
+            )
+
+        async def heal() -> str:
+            for name in names:
+                with contextlib.suppress(NotFound):
+                    await self._toxiproxy.remove_toxic(name, toxic)
+            for name in names:
+                if any(t.name == toxic for t in await self._toxiproxy.toxics(name)):
+                    raise ToxiproxyError(f"toxic {toxic} is still on proxy {name}")
+            return f"{toxic} removed from {', '.join(names)}"
+
+        return f"{toxic} {args['stream']} on {', '.join(names)}", args["seconds"], heal
+
+    async def down(self, args: Mapping[str, Any], instance: str | None) -> tuple[str, float, Heal]:
+        """Take the proxies of an edge down: connections are refused and dropped."""
+        names = [name for name in self.chosen(args["proxy"], instance) if name not in self._down]
+        if not names:
+            raise Moot(f"the edge {args['proxy']} is down already")
+        self._down.update(names)
+        for name in names:
+            await self._toxiproxy.disable(name)
+
+        async def heal() -> str:
+            for name in names:
+                await self._toxiproxy.enable(name)
+            proxies = await self._toxiproxy.proxies()
+            dead = [n for n in names if not proxies[n].enabled]
+            self._down.difference_update(names)  # only now may the next outage begin
+            if dead:
+                raise ToxiproxyError(f"still disabled: {', '.join(dead)}")
+            return f"{', '.join(names)} up again"
+
+        return f"{', '.join(names)} down", args["seconds"], heal

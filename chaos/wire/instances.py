@@ -1,0 +1,213 @@
+"""The instances of the coordinator under test: started, waited for, broken on purpose, started again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import psutil
+
+from chaos.wire.errors import WireError
+from chaos.wire.keeper import Keeper
+from chaos.wire.process import Process
+from fakes.history import History, InstanceExited, InstanceReady, InstanceStarted
+
+STOP_PATIENCE = 5.0
+"""Seconds between SIGTERM and SIGKILL."""
+
+
+class Instance:
+    """One instance: its name, where it listens, and its process (None when somebody else started it)."""
+
+    def __init__(self, name: str, url: str, process: Process | None) -> None:
+        self.name = name
+        self.url = url.rstrip("/")
+        self.process = process
+        self.ready = asyncio.Event()
+        self.capabilities: dict[str, Any] = {}
+        self.wanted = True
+        """False while a fault or a stop has taken it down on purpose."""
+
+    @property
+    def life(self) -> int:
+        """How often it was started."""
+        return self.process.life if self.process is not None else 1
+
+
+class Instances:
+    """All instances, in order. Every end of a process is recorded, the unexpected ones as such and started again."""
+
+    def __init__(
+        self, history: History, http: aiohttp.ClientSession, *, ready_timeout: float, on_trouble: Callable[[str], None]
+    ) -> None:
+        self.all: list[Instance] = []
+        self._history = history
+        self._http = http
+        self._ready_timeout = ready_timeout
+        self._on_trouble = on_trouble
+        self._watchers: dict[str, asyncio.Task[None]] = {}
+        self._unexpected: dict[str, int] = {}
+
+    def __getitem__(self, name: str) -> Instance:
+        return next(i for i in self.all if i.name == name)
+
+    def add_command(
+        self, name: str, port: int, command: Sequence[str], environ: Mapping[str, str], output: Path, keeper: Keeper
+    ) -> None:
+        """An instance that this run starts itself."""
+        self.all.append(Instance(name, f"http://127.0.0.1:{port}", Process(name, command, environ, output, keeper)))
+
+    def add_url(self, name: str, url: str) -> None:
+        """An instance that is running already."""
+        self.all.append(Instance(name, url, None))
+
+    async def start(self) -> None:
+        """Start all and wait until each answers /healthz. Raises WireError with the last words of the first that does not."""
+        await _all(self.start_one(instance) for instance in self.all)
+
+    async def start_one(self, instance: Instance) -> None:
+        """Start one instance (again) and wait until it is ready."""
+        instance.wanted = True
+        if instance.process is not None:
+            await instance.process.start()
+            self._history.record(
+                InstanceStarted, instance=instance.name, life=instance.life, pid=instance.process.pid
+            )
+            self._watchers[instance.name] = asyncio.get_running_loop().create_task(self._watch(instance, instance.process))
+        await self._until_ready(instance)
+        instance.ready.set()
+        self._history.record(
+            InstanceReady, instance=instance.name, life=instance.life, capabilities=instance.capabilities
+        )
+
+    async def down(self, instance: Instance, *, graceful: bool) -> str:
+        """Take an instance down on purpose; how it went, in a few words."""
+        process = instance.process
+        if process is None:
+            raise WireError(f"{instance.name} was not started by this run, so it cannot be killed (it is given by --url)")
+        instance.wanted = False
+        instance.ready.clear()
+        pid = process.pid
+        if graceful:
+            within = await process.terminate(STOP_PATIENCE)
+            forced = "" if within else f", but only by SIGKILL after {STOP_PATIENCE:g} s"
+            return f"{instance.name} (pid {pid}) stopped{forced}"
+        await process.kill()
+        return f"{instance.name} (pid {pid}) killed"
+
+    async def stop(self) -> None:
+        """SIGTERM to all, SIGKILL where that is not enough; returns when all are gone."""
+        running = [i for i in self.all if i.process is not None and i.process.up]
+        for instance in self.all:
+            instance.wanted = False
+        await asyncio.gather(*(i.process.terminate(STOP_PATIENCE) for i in running if i.process is not None))
+        for instance in self.all:
+            if instance.process is not None:
+                await _quietly(instance.process.kill())
+        await asyncio.gather(*self._watchers.values(), return_exceptions=True)
+
+    async def _watch(self, instance: Instance, process: Process) -> None:
+        life = process.life
+        code = await process.wait()
+        expected = not instance.wanted
+        instance.ready.clear()
+        self._history.record(InstanceExited, instance=instance.name, life=life, code=code, expected=expected)
+        if not expected and life == process.life:
+            await process.kill()  # grandchildren would hold its port
+            self._unexpected[instance.name] = self._unexpected.get(instance.name, 0) + 1
+            self._on_trouble(
+                f"{instance.name} ended by itself with {_code(code)}. Its last lines:\n{_indent(process.last_words())}"
+            )
+            if life > 1 or self._was_ready(instance):
+                await asyncio.sleep(0.2 * self._unexpected[instance.name])
+                with contextlib.suppress(WireError):
+                    await self.start_one(instance)
+
+    def _was_ready(self, instance: Instance) -> bool:
+        return any(isinstance(e, InstanceReady) and e.instance == instance.name for e in self._history.events)
+
+    async def _until_ready(self, instance: Instance) -> None:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._ready_timeout
+        seen = "no connection"
+        while True:
+            process = instance.process
+            if process is not None and not process.up:
+                raise WireError(
+                    f"{instance.name} ended with {_code(process.code)} before it was ready.\n"
+                    f"  command: {' '.join(process.command)}\n  its last lines:\n{_indent(process.last_words())}\n"
+                    "  A coordinator stays up and answers GET /healthz with 200 on 127.0.0.1:$PORT."
+                )
+            try:
+                async with self._http.get(f"{instance.url}/healthz", timeout=aiohttp.ClientTimeout(total=2)) as answer:
+                    if answer.status == 200:
+                        instance.capabilities = _capabilities(await answer.read())
+                        return
+                    seen = f"GET /healthz answered {answer.status}"
+            except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                seen = f"GET /healthz: {type(error).__name__}: {error}"
+            if loop.time() >= deadline:
+                raise WireError(self._never_ready(instance, seen))
+            await asyncio.sleep(0.02)
+
+    def _never_ready(self, instance: Instance, seen: str) -> str:
+        lines = [f"{instance.name} was not ready after {self._ready_timeout:g} s; last seen at {instance.url}: {seen}."]
+        process = instance.process
+        if process is not None:
+            ports = _listening(process.pid)
+            lines.append(f"  command: {' '.join(process.command)}")
+            if ports:
+                lines.append(f"  it listens on {', '.join(map(str, ports))}: does it read the environment variable PORT?")
+            lines.append(f"  its last lines:\n{_indent(process.last_words())}")
+        lines.append("  A coordinator answers GET /healthz with 200 when it is ready; --ready-timeout gives it more time.")
+        return "\n".join(lines)
+
+
+def _capabilities(body: bytes) -> dict[str, Any]:
+    try:
+        data = json.loads(body)
+    except ValueError:
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+def _listening(pid: int | None) -> list[int]:
+    if pid is None:
+        return []
+    try:
+        family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+        found = {c.laddr.port for p in family for c in p.net_connections("tcp") if c.status == psutil.CONN_LISTEN}
+    except psutil.Error:
+        return []
+    return sorted(found)
+
+
+def _code(code: int | None) -> str:
+    if code is not None and code < 0:
+        return f"signal {-code}"
+    return f"exit code {code}"
+
+
+def _indent(text: str) -> str:
+    return "\n".join(f"    | {line}" for line in text.splitlines())
+
+
+async def _all(coroutines: Any) -> None:
+    """Run together; the first error cancels the rest, and is raised when they are done."""
+    tasks = [asyncio.ensure_future(c) for c in coroutines]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _quietly(coroutine: Any) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        await coroutine

@@ -1,0 +1,150 @@
+"""What the nemesis can break on the wire: processes, edges, the store, delivery."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from chaos.nemesis import Heal, Moot
+from chaos.wire.driver import Driver
+from chaos.wire.edges import Edges
+from chaos.wire.instances import Instance, Instances
+from chaos.wire.store import SqliteStore
+from fakes.history import Event, History, ToolRequested
+from fakes.llm.serving import Serving
+
+Done = tuple[str, float, Heal | None]
+
+
+class WireWorld:
+    """Carries out the faults of `chaos.vocabulary.WORLD_FAULTS` on a running chamber, whose parts are set as they start."""
+
+    edges: Edges
+    instances: Instances
+    serving: Serving
+    store: SqliteStore
+    driver: Driver
+
+    def __init__(self, history: History) -> None:
+        self._history = history
+        self._turn = itertools.count()
+
+    async def carry_out(self, fault: str, args: Mapping[str, Any], cause: Event | None) -> Done:
+        """Do it now (see `chaos.nemesis.World`)."""
+        if fault == "toxic":
+            return await self.edges.toxic(args, self._owner(args["which"], cause))
+        if fault == "proxy_down":
+            return await self.edges.down(args, self._owner(args["which"], cause))
+        if fault == "store_outage":
+            return await self.store.outage(args["seconds"])
+        if fault == "resend_turn":
+            return self.driver.resend(cause.conversation if cause else None, args["to"], args["after"]), 0.0, None
+        if args["target"] == "replica":
+            return await self._replica(fault, args, cause)
+        return await self._coordinator(fault, args, cause)
+
+    def sender(self, event: Event | None) -> str | None:
+        """The instance that sent what an event is about; None where it has none."""
+        if event is None:
+            return None
+        instance = getattr(event, "instance", None)
+        request = getattr(event, "request_id", None)
+        if instance is None and request is not None:
+            for earlier in reversed(self._history.events):
+                if isinstance(earlier, ToolRequested) and earlier.request_id == request:
+                    return earlier.instance
+        return instance
+
+    def _owner(self, which: str, cause: Event | None) -> str | None:
+        """The instance whose proxies are meant; None for all of them."""
+        if which == "all":
+            return None
+        return self._pick(which, cause)[0].name
+
+    def _pick(self, which: str, cause: Event | None) -> list[Instance]:
+        everyone = self.instances.all
+        if which == "all":
+            return everyone
+        sender = self.sender(cause)
+        known = [i for i in everyone if i.name == sender]
+        if which == "sender" and known:
+            return known
+        others = [i for i in everyone if i.name != sender] or everyone
+        pool = others if which == "other" else everyone
+        return [pool[next(self._turn) % len(pool)]]
+
+    async def _coordinator(self, fault: str, args: Mapping[str, Any], cause: Event | None) -> Done:
+        chosen = [i for i in self._pick(args["which"], cause) if i.ready.is_set() and not (i.process and i.process.paused)]
+        if not chosen:
+            raise Moot("the instance is down or paused already")
+        if fault == "pause":
+            return self._pause(chosen, args["seconds"])
+        seconds = args.get("seconds", 0.0)
+        if fault == "kill":
+            said = [await self.instances.down(i, graceful=False) for i in chosen]
+            return ", ".join(said), seconds, self._start_again(chosen, [])
+        # a graceful stop may wait for the very answer that this protocol point holds back: do not wait for it here
+        stops = [asyncio.get_running_loop().create_task(self.instances.down(i, graceful=True)) for i in chosen]
+        await asyncio.sleep(0)
+        return f"SIGTERM to {', '.join(i.name for i in chosen)}", seconds, self._start_again(chosen, stops)
+
+    def _start_again(self, chosen: list[Instance], stops: list[asyncio.Task[str]]) -> Heal:
+        async def heal() -> str:
+            said = await asyncio.gather(*stops)
+            for instance in chosen:
+                await self.instances.start_one(instance)
+            return ", ".join([*said, *(f"{i.name} ready again, life {i.life}" for i in chosen)])
+
+        return heal
+
+    def _pause(self, chosen: list[Instance], seconds: float) -> Done:
+        processes = [i.process for i in chosen if i.process is not None]
+        if not processes:
+            raise OSError("an instance that was not started by this run cannot be paused")
+        for process in processes:
+            process.pause()
+
+        async def heal() -> str:
+            for process in processes:
+                process.resume()
+            return f"{', '.join(p.name for p in processes)} running again"
+
+        return f"SIGSTOP to {', '.join(p.name for p in processes)} for {seconds:g} s", seconds, heal
+
+    async def _replica(self, fault: str, args: Mapping[str, Any], cause: Event | None) -> Done:
+        names = list(self.serving.names)
+        named = getattr(cause, "replica", None)
+        if args["which"] == "all":
+            wanted = names
+        elif args["which"] == "sender" and named in names:
+            wanted = [named]
+        else:
+            wanted = [names[next(self._turn) % len(names)]]
+        up = {replica.name for replica in self.serving.healthy}
+        chosen = [name for name in wanted if name in up]
+        if not chosen:
+            raise Moot(f"{', '.join(wanted)} is down already")
+        said = ", ".join(chosen)
+        if fault == "kill":
+            if not any([await self.serving.kill(name) for name in chosen]):
+                raise Moot(f"{said} went down by itself")
+            return f"{said} OOM-killed", 0.0, self._healthy(said)
+        # the others take their time, and are not waited for at the protocol point
+        if fault == "pause":
+            work = [self.serving.pause(name, args["seconds"]) for name in chosen]
+        else:
+            work = [self.serving.restart(name) for name in chosen]
+        tasks = [asyncio.get_running_loop().create_task(w) for w in work]
+        await asyncio.sleep(0)
+        return f"{fault} of {said}", args.get("seconds", 0.0), self._healthy(said, tasks)
+
+    def _healthy(self, said: str, tasks: Sequence[asyncio.Task[None]] = ()) -> Heal:
+        async def heal() -> str:
+            await asyncio.gather(*tasks)
+            if not await self.serving.wait_healthy(timeout=20):
+                raise OSError(f"after {said}: not every replica is healthy after 20 s")
+            return f"{said} healthy again"
+
+        return heal

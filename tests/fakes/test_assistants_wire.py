@@ -1,0 +1,265 @@
+"""The fake Assistants API on real sockets: the openai SDK against the skin, cut connections, and what the skin adds."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+
+from fakes import script
+from fakes.assistants.core import Core
+from fakes.assistants.endpoint import AssistantsEndpoint
+from fakes.faults import Fault
+from fakes.history import Event, History, RunTold, SubmitAccepted, SubmitReceived, of_kind, read
+from fakes.ids import Ids
+from fakes.server import Server, bind, port_of
+from fakes.skin import skin
+
+TOKEN = "the-token-of-this-run"
+TURN = script.default("turn_1", "C1", "U1")
+
+
+async def generate(body: dict[str, Any]) -> dict[str, Any]:
+    """A serving layer that asks for the default calls once, then closes."""
+    if any(message.get("tool_calls") for message in body["messages"]):
+        return {"choices": [{"message": {"content": TURN.final}, "finish_reason": "stop"}]}
+    calls = [
+        {
+            "id": f"call_{body['seed']}_{position}",
+            "type": "function",
+            "function": {"name": call.tool, "arguments": json.dumps(TURN.arguments(0, position))},
+        }
+        for position, call in enumerate(TURN.steps[0])
+    ]
+    return {"choices": [{"message": {"content": None, "tool_calls": calls}, "finish_reason": "tool_calls"}]}
+
+
+class CutOnce:
+    """A nemesis that cuts the first answer to an accepted submit."""
+
+    def __init__(self) -> None:
+        self.armed = False
+
+    async def at(self, event: Event) -> Sequence[Fault]:
+        """lose_submit_reply, once."""
+        if self.armed and isinstance(event, SubmitAccepted):
+            self.armed = False
+            return (Fault("lose_submit_reply"),)
+        return ()
+
+
+class Served:
+    """The fake, served on a free port of the loopback interface."""
+
+    def __init__(self, history: History) -> None:
+        self.history = history
+        self.nemesis = CutOnce()
+        core = Core(time.time, Ids(9))
+        self.endpoint = AssistantsEndpoint(core, history, self.nemesis, generate, poll_after_ms=5)
+        self._listening = bind()
+        self.port = port_of(self._listening)
+        app = skin(
+            self.endpoint,
+            title="Fake Assistants API",
+            history=history,
+            token=TOKEN,
+            instance_of={self.port: "coordinator-1"}.get,
+            reset=self.endpoint.reset,
+        )
+        self.server = Server(app, [self._listening])
+
+    def client(self, retries: int = 0) -> openai.OpenAI:
+        """The SDK, pointed at the fake."""
+        return openai.OpenAI(base_url=f"http://127.0.0.1:{self.port}/v1", api_key="dummy", max_retries=retries, timeout=20)
+
+    async def ask(self, method: str, path: str, body: bytes = b"", headers: str = "") -> tuple[int, bytes]:
+        """One raw request on a connection of its own: the status and the body, status 0 when the connection just ended."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        length = f"Content-Length: {len(body)}\r\n" if body else ""
+        writer.write(f"{method} {path} HTTP/1.1\r\nHost: fake\r\nConnection: close\r\n{headers}{length}\r\n".encode() + body)
+        try:
+            answer = await reader.read()
+        except ConnectionResetError:
+            answer = b""
+        writer.close()
+        head, _, rest = answer.partition(b"\r\n\r\n")
+        return (int(head.split()[1]) if head else 0), rest
+
+
+def serve(scene: Callable[[Served], Awaitable[None]], path: Path | None = None) -> History:
+    """Run a scene against the served fake, then give everything back."""
+
+    async def main() -> History:
+        history = History(path=path)
+        served = Served(history)
+        await served.server.start()
+        try:
+            await scene(served)
+        finally:
+            await served.endpoint.aclose()
+            await served.server.stop()
+            history.close()
+        with socket.socket() as probe:
+            assert probe.connect_ex(("127.0.0.1", served.port)) != 0
+        return history
+
+    return asyncio.run(main())
+
+
+def turn(client: openai.OpenAI) -> str:
+    """What a coordinator made of the SDK's polling helpers does: one turn, to the last word."""
+    assistant = client.beta.assistants.create(model="gpt-4o", tools=list(script.TOOLS))  # type: ignore[arg-type]
+    thread = client.beta.threads.create(messages=[{"role": "user", "content": TURN.message()}])
+    run = client.beta.threads.runs.create_and_poll(thread_id=thread.id, assistant_id=assistant.id)
+    assert run.status == "requires_action"
+    assert run.required_action is not None
+    calls = run.required_action.submit_tool_outputs.tool_calls
+    assert [call.function.name for call in calls] == [tool["function"]["name"] for tool in script.TOOLS]
+    run = client.beta.threads.runs.submit_tool_outputs_and_poll(
+        thread_id=thread.id, run_id=run.id, tool_outputs=[{"tool_call_id": call.id, "output": "done"} for call in calls]
+    )
+    assert run.status == "completed"
+    last = client.beta.threads.messages.list(thread_id=thread.id, order="desc", limit=1).data[0].content[0]
+    assert last.type == "text"
+    return last.text.value
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_sdk_polling_helpers_finish_a_turn(tmp_path: Path) -> None:
+    """create_and_poll and submit_tool_outputs_and_poll reach the last word, fast because of openai-poll-after-ms."""
+
+    async def scene(served: Served) -> None:
+        with served.client() as client:
+            assert await asyncio.to_thread(turn, client) == TURN.final
+
+    history = serve(scene, tmp_path / "history.jsonl")
+    told = list(of_kind(history.events, RunTold))
+    assert {t.instance for t in told} == {"coordinator-1"}
+    assert [t.via for t in told if t.via != "poll"] == ["create", "submit"]
+    _, events, warning = read(tmp_path / "history.jsonl")
+    assert (events, warning) == (history.events, None)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_sdk_pages_and_errors() -> None:
+    """The SDK walks through pages by itself and raises its own typed errors."""
+
+    def work(client: openai.OpenAI) -> None:
+        thread = client.beta.threads.create()
+        made = [client.beta.threads.messages.create(thread.id, role="user", content=str(n)).id for n in range(5)]
+        listed = client.beta.threads.messages.list(thread.id, limit=2, order="asc")
+        assert [message.id for message in listed] == made
+        client.beta.threads.messages.delete(made[0], thread_id=thread.id)
+        with pytest.raises(openai.NotFoundError, match="No message found with id"):
+            client.beta.threads.messages.retrieve(made[0], thread_id=thread.id)
+        with pytest.raises(openai.BadRequestError) as caught:
+            client.beta.threads.messages.list(thread.id, limit=500)
+        assert caught.value.param == "limit"
+        assert caught.value.request_id is not None
+
+    async def scene(served: Served) -> None:
+        with served.client() as client:
+            await asyncio.to_thread(work, client)
+
+    serve(scene)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_cut_reaches_the_sdk_as_a_lost_connection() -> None:
+    """An answer that is cut off ends the connection; the SDK retries the submit, and the repeat is refused."""
+
+    def work(served: Served, retries: int, error: type[Exception]) -> None:
+        served.nemesis.armed = True
+        with served.client(retries) as client, pytest.raises(error):
+            turn(client)
+
+    async def scene(served: Served) -> None:
+        await asyncio.to_thread(work, served, 0, openai.APIConnectionError)
+        await asyncio.to_thread(work, served, 1, openai.BadRequestError)
+
+    history = serve(scene)
+    assert len(list(of_kind(history.events, SubmitReceived))) == 3
+    assert len(list(of_kind(history.events, SubmitAccepted))) == 2
+
+
+def test_cut_is_a_closed_connection_without_a_byte() -> None:
+    """On the socket nothing is read before the end, and the server goes on serving others."""
+
+    async def scene(served: Served) -> None:
+        async def post(path: str, body: Any) -> dict[str, Any]:
+            status, answer = await served.ask("POST", path, json.dumps(body).encode())
+            assert status == 200
+            data: dict[str, Any] = json.loads(answer)
+            return data
+
+        assistant = await post("/v1/assistants", {"model": "gpt-4o"})
+        run = await post("/v1/threads/runs", {"assistant_id": assistant["id"]})
+        path = f"/v1/threads/{run['thread_id']}/runs/{run['id']}"
+        while run["status"] != "requires_action":
+            run = json.loads((await served.ask("GET", path))[1])
+        served.nemesis.armed = True
+        calls = run["required_action"]["submit_tool_outputs"]["tool_calls"]
+        outputs = {"tool_outputs": [{"tool_call_id": call["id"], "output": "x"} for call in calls]}
+        assert await served.ask("POST", path + "/submit_tool_outputs", json.dumps(outputs).encode()) == (0, b"")
+        assert (await served.ask("GET", path))[0] == 200
+
+    serve(scene)
+
+
+def test_a_client_that_leaves_in_the_middle_of_its_request_is_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """Half a body and then silence: no event, no error in the log."""
+
+    async def scene(served: Served) -> None:
+        _, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        writer.write(b"POST /v1/threads HTTP/1.1\r\nHost: fake\r\nContent-Length: 500\r\n\r\n{")
+        await writer.drain()
+        await asyncio.sleep(0.02)
+        writer.close()
+        await writer.wait_closed()
+        assert (await served.ask("GET", "/health"))[0] == 200
+
+    assert serve(scene).events == []
+    assert not [record for record in caplog.records if record.name.startswith("uvicorn")]
+
+
+def test_what_the_skin_adds() -> None:
+    """/health, /docs, an OpenAPI document with the 23 operations, and the admin interface behind its token."""
+
+    async def scene(served: Served) -> None:
+        assert await served.ask("GET", "/health") == (200, b'{"status":"ok"}')
+        assert (await served.ask("GET", "/docs"))[0] == 200
+        status, document = await served.ask("GET", "/openapi.json")
+        assert status == 200
+        paths = json.loads(document)["paths"]
+        listed = {(m.upper(), p) for p, methods in paths.items() for m in methods if p.startswith("/v1/")}
+        assert listed == {(o.method, o.path) for o in served.endpoint.operations}
+        run = paths["/v1/threads/{thread_id}/runs/{run_id}"]["get"]
+        assert run["summary"] == "Retrieve run"
+        assert [p["name"] for p in run["parameters"]] == ["thread_id", "run_id"]
+
+        assert (await served.ask("GET", "/nowhere"))[0] == 404
+        assert (await served.ask("PUT", "/v1/assistants"))[0] == 405
+        assert (await served.ask("POST", "/v1/threads", b"{"))[0] == 400
+
+        assert (await served.ask("GET", "/admin/events"))[0] == 401
+        assert (await served.ask("GET", "/admin/events", headers="Authorization: Bearer wrong\r\n"))[0] == 401
+        admin = f"Authorization: Bearer {TOKEN}\r\n"
+        message = {"messages": [{"role": "user", "content": "hi"}]}
+        for _ in range(3):
+            await served.ask("POST", "/v1/threads", json.dumps(message).encode())
+        status, lines = await served.ask("GET", "/admin/events?after=1", headers=admin)
+        assert status == 200
+        assert [json.loads(line)["seq"] for line in lines.splitlines()] == [2, 3]
+        assert (await served.ask("GET", "/admin/events?after=x", headers=admin))[0] == 400
+        assert (await served.ask("POST", "/admin/faults", b"{}", headers=admin))[0] == 404
+        assert (await served.ask("POST", "/admin/reset"))[0] == 401
+        assert await served.ask("POST", "/admin/reset", headers=admin) == (200, b'{"reset":true}')
+
+    serve(scene)
