@@ -39,6 +39,8 @@ def reached(index: Index) -> dict[str, int]:
         count["turns delivered again"] += max(0, len(turn.sent) - 1)
         count["turns with more than one run"] += len(turn.runs) > 1
     for exited in index.exits:
+        if exited.expected and index.quiesced is not None and exited.seq > index.quiesced.seq:
+            continue  # the run was over
         count["instances ended by a fault" if exited.expected else "instances ended by themselves"] += 1
     count["calls reported in doubt"] = sum(1 for call in index.calls.values() if call.in_doubt)
     return faults | {words: n for words, n in sorted(count.items()) if n}

@@ -148,7 +148,7 @@ class Chamber:
         self.backends = Backends(settings, self.history, self.nemesis, self.token, self.logs)
         stack.push_async_callback(self.backends.stop)
         self.world.serving = self.backends.serving
-        self.world.edges = self.edges = Edges(toxiproxy, f"anechoic-{secrets.token_hex(3)}")
+        self.world.edges = self.edges = Edges(toxiproxy, self._prefix)
         stack.push_async_callback(self.edges.close)
         router = await self.backends.start_serving()
         self.llm_url = f"http://{await self.edges.open('llm', None, f'127.0.0.1:{router}')}"
@@ -178,12 +178,14 @@ class Chamber:
 
     async def _toxiproxy(self) -> Toxiproxy:
         if self.settings.toxiproxy is None:
+            self._prefix = "anechoic"  # fates are drawn by name: the same seed is to draw the same
             embedded = EmbeddedToxiproxy(seed=self.settings.seed)
             await embedded.start()
             self._exit.push_async_callback(embedded.stop)
             self.toxiproxy_url = embedded.url
             return Toxiproxy(embedded.url)
         self.toxiproxy_url = self.settings.toxiproxy
+        self._prefix = f"anechoic-{secrets.token_hex(3)}"  # others may use that server too
         client = Toxiproxy(self.settings.toxiproxy)
         await client.version()
         return client

@@ -8,6 +8,7 @@ excuses it: that is what it was told.
 from __future__ import annotations
 
 import dataclasses
+from collections import defaultdict
 
 from contracts.checks.common import RACE_WINDOW, called, trail
 from contracts.index import Index
@@ -33,7 +34,7 @@ class _Knowledge:
 
     def __init__(self) -> None:
         self.accepted: set[str] = set()
-        self._beliefs: dict[str, dict[str, _Belief]] = {}
+        self._beliefs: defaultdict[str, defaultdict[str, _Belief]] = defaultdict(lambda: defaultdict(_Belief))
         self._sent: dict[tuple[str, str, str], int] = {}
 
     def forget(self, instance: str) -> None:
@@ -42,7 +43,7 @@ class _Knowledge:
 
     def told(self, event: RunTold, instance: str) -> None:
         """Take in one answer. A step that is generated again is not over: until its outputs are accepted it may come back."""
-        belief = self._beliefs.setdefault(instance, {}).setdefault(event.run_id, _Belief())
+        belief = self._beliefs[instance][event.run_id]
         if event.waiting_for == belief.last and len(belief.waiting) == len(event.waiting_for):
             return  # the usual poll: nothing new
         belief.last = event.waiting_for
@@ -57,13 +58,11 @@ class _Knowledge:
 
     def waits(self, instance: str, call: IssuedCall) -> bool:
         """Whether the instance believes that the run waits for this call."""
-        belief = self._beliefs.get(instance, {}).get(call.run.run_id)
-        return belief is not None and call.tool_call_id in belief.waiting
+        return call.tool_call_id in self._beliefs[instance][call.run.run_id].waiting
 
     def over(self, instance: str, call: IssuedCall) -> RunTold | None:
         """The answer from which the instance knows that the run no longer waits for this call."""
-        belief = self._beliefs.get(instance, {}).get(call.run.run_id)
-        return belief.over.get(call.tool_call_id) if belief is not None else None
+        return self._beliefs[instance][call.run.run_id].over.get(call.tool_call_id)
 
     def first_sent(self, event: ToolRequested, instance: str) -> int | None:
         """When (seq) the instance first sent a request under this key; None without a key."""

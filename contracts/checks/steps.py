@@ -74,7 +74,7 @@ def complete_batch(index: Index, terms: Terms) -> Result:
             if earlier and all(i in run.calls for i in ids):
                 continue
             tally.checked += 1
-            if any(Counter(ids) == Counter(c.tool_call_id for c in a.calls) for a in generations):
+            if any(sorted(ids) == sorted(c.tool_call_id for c in a.calls) for a in generations):
                 continue
             shape, seen = _wrong_batch(ids, generations[-1] if generations else None)
             expected = ", ".join(c.tool_call_id for c in generations[-1].calls) if generations else "no outputs yet"
