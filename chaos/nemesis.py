@@ -45,8 +45,8 @@ class _Armed:
         self.occurred = 0
         self.fired = 0
 
-    def takes(self, event: Event, now: float) -> bool:
-        """Whether this occurrence fires the rule; counts it either way."""
+    def takes(self, event: Event, now: float, busy: bool) -> bool:
+        """Whether this occurrence fires the rule; counts it either way. `busy`: something that lasts is broken now."""
         when = self.rule.when
         if self.conversations is not None and event.conversation not in self.conversations:
             return False
@@ -54,6 +54,8 @@ class _Armed:
             return False
         start, end = when.window
         if now < start or (end is not None and now >= end):
+            return False
+        if when.spaced and self.fired and busy:
             return False
         self.occurred += 1
         scope = when.scope(event)
@@ -128,7 +130,7 @@ class PlanNemesis:
         if not rules or self._ended:
             return ()
         now = self._clock() - self._start
-        fired = [armed for armed in rules if armed.takes(event, now)]
+        fired = [armed for armed in rules if armed.takes(event, now, bool(self._open))]
         if not fired:
             return ()
         mine: list[Fault] = []

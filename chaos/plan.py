@@ -11,7 +11,8 @@
 `when` names an event of the history (`event`), or a time (`at`, seconds after the start). Any other word in it is either
 one of `nth` (a number, a list of numbers, or "every"; default 1), `per` (what is counted: conversation, run, call or all),
 `times` (at most so many firings in all), `conversation` (an id), `from` and `until` (a window, seconds after the start),
-`chance` (a seeded draw between 0 and 1 per occurrence), or a field of the event that must have this value.
+`chance` (a seeded draw between 0 and 1 per occurrence), `spaced` (true: after its first firing only while nothing else that
+lasts is broken, other occurrences are not even counted), or a field of the event that must have this value.
 `do` is one fault or a list of faults, each with its parameters.
 """
 
@@ -31,7 +32,7 @@ from fakes.history import EVENTS, Event
 
 FORMAT_VERSION = 1
 SCOPES = ("conversation", "run", "call", "all")
-_COUNTING = ("nth", "per", "times", "conversation", "from", "until", "chance")
+_COUNTING = ("nth", "per", "times", "conversation", "from", "until", "chance", "spaced")
 _UNSEEN = ("seq", "t")
 
 
@@ -65,6 +66,7 @@ class When:
     conversation: str | None = None
     window: tuple[float, float | None] = (0.0, None)
     chance: float = 1.0
+    spaced: bool = False
 
     def __str__(self) -> str:
         if self.event is None:
@@ -79,6 +81,8 @@ class When:
             words.append(f"from {start:g} s" + (f" until {end:g} s" if end is not None else ""))
         if self.chance < 1:
             words.append(f"with chance {self.chance:g}")
+        if self.spaced:
+            words.append("spaced")
         return " ".join(words)
 
     def matches(self, event: Event) -> bool:
@@ -223,12 +227,16 @@ def _when(data: Any, where: str) -> When:
     chance = _number(table, "chance", 1.0, where)
     if chance is None or chance > 1:
         raise PlanError(f"{where}: chance={chance!r} must be between 0 and 1")
+    spaced = table.pop("spaced", False)
+    if not isinstance(spaced, bool):
+        raise PlanError(f"{where}: spaced={spaced!r} must be true or false")
     if per not in SCOPES:
         raise PlanError(f"{where}: {unknown('scope in `per`', per, SCOPES)}")
     if times is not None and not _whole(times):
         raise PlanError(f"{where}: times={times!r} must be a whole number, 1 or more")
     window = (start or 0.0, end)
-    return When(event, None, tuple(sorted(table.items())), _nth(nth, where), per, times, conversation, window, chance)
+    fields = tuple(sorted(table.items()))
+    return When(event, None, fields, _nth(nth, where), per, times, conversation, window, chance, spaced)
 
 
 def _number(table: dict[str, Any], key: str, default: float | None, where: str) -> float | None:
@@ -309,4 +317,6 @@ def _when_json(when: When) -> dict[str, Any]:
         out["until"] = when.window[1]
     if when.chance < 1:
         out["chance"] = when.chance
+    if when.spaced:
+        out["spaced"] = True
     return out

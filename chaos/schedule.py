@@ -39,7 +39,10 @@ def rotate(plans: Sequence[Plan], turns: int) -> Schedule:
 
 
 def cover(plans: Sequence[Plan], turns: int, seed: int) -> Schedule:
-    """Every plan alone, then pairs: first such that each pair of fault points meets, then as many more as there are turns."""
+    """Every plan alone, then pairs: first such that each pair of fault points meets, then as many more as there are turns.
+
+    What is chosen is shuffled, so that faults which disturb everybody (kills, outages) are spread over the run.
+    """
     dice = random.Random(f"schedule/{seed}")
     alone = [(plan,) for plan in plans]
     pairs = list(itertools.combinations(plans, 2))
@@ -53,6 +56,7 @@ def cover(plans: Sequence[Plan], turns: int, seed: int) -> Schedule:
         seen.add(points)
     order = [*alone, *first, *later]
     chosen = list(itertools.islice(itertools.cycle(order), turns))
+    dice.shuffle(chosen)
     about = (
         f"{_covered(chosen, alone)} of {len(alone)} plans alone, "
         f"{_covered(chosen, first)} of {len(first)} pairs of fault points, "

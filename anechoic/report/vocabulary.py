@@ -25,6 +25,7 @@ In `when`, beside `event` (or `at`, seconds after the start):
 | `times` | at most so many firings in the whole run | no limit |
 | `from`, `until` | only within this window, seconds after the start | always |
 | `chance` | a seeded draw for each occurrence, between 0 and 1 | 1 |
+| `spaced` | after the first firing, only while nothing else that lasts is broken | false |
 | `conversation` | only this conversation_id | any |
 | any field of the event | must have this value | any |
 """

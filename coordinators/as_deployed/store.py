@@ -43,22 +43,20 @@ class Store:
 
     def set_latest_step(self, thread_id: str, run_id: str, step_id: str, call_ids: tuple[str, ...]) -> None:
         """Note the step that the run waits for; only its outputs are submitted from now on."""
-        with self._db.write() as db:
-            db.execute(
-                "INSERT OR REPLACE INTO deployed_steps VALUES (?, ?, ?, ?)", (run_id, thread_id, step_id, json.dumps(call_ids))
-            )
+        self._db.write(
+            "INSERT OR REPLACE INTO deployed_steps VALUES (?, ?, ?, ?)", (run_id, thread_id, step_id, json.dumps(call_ids))
+        )
 
     def enqueue(self, result: ToolResult) -> None:
         """Add a result to the submission queue."""
-        with self._db.write() as db:
-            db.execute(
-                "INSERT INTO deployed_queue (run_id, tool_call_id, output) VALUES (?, ?, ?)",
-                (result.run_id, result.tool_call_id, result.output),
-            )
+        self._db.write(
+            "INSERT INTO deployed_queue (run_id, tool_call_id, output) VALUES (?, ?, ?)",
+            (result.run_id, result.tool_call_id, result.output),
+        )
 
     def take_batch(self, run_id: str) -> Batch | None:
         """Take the results of the run's latest step, once all of them are queued."""
-        with self._db.write() as db:
+        with self._db.transaction() as db:
             step = db.execute("SELECT thread_id, step_id, call_ids FROM deployed_steps WHERE run_id = ?", (run_id,)).fetchone()
             if step is None:
                 return None
@@ -78,12 +76,12 @@ class Store:
 
     def put_back(self, batch: Batch) -> None:
         """Queue the batch again."""
-        with self._db.write() as db:
+        with self._db.transaction() as db:
             self._mark(db, batch.rows, "queued")
 
     def mark_submitted(self, batch: Batch) -> None:
         """The batch was submitted."""
-        with self._db.write() as db:
+        with self._db.transaction() as db:
             self._mark(db, batch.rows, "submitted")
 
     def submitted(self, run_id: str) -> frozenset[str]:
@@ -93,7 +91,7 @@ class Store:
 
     def seen_before(self, key: str, now: float) -> bool:
         """Whether the dedup record is there already; it is written when it is not."""
-        with self._db.write() as db:
+        with self._db.transaction() as db:
             db.execute("DELETE FROM deployed_dedup WHERE key = ? AND expires_at <= ?", (key, now))
             made = db.execute("INSERT OR IGNORE INTO deployed_dedup VALUES (?, ?)", (key, now + DEDUP_TTL))
             return made.rowcount == 0

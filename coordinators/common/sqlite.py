@@ -34,9 +34,20 @@ class Database:
         self.healthy = True
         """False from a failure until the next write that succeeds"""
 
+    def write(self, sql: str, parameters: tuple[Any, ...] = ()) -> list[Row]:
+        """One statement that changes something; the rows that it returns. Raises StoreUnavailable.
+
+        It is a transaction by itself, and holds the lock for microseconds: an instance that is stopped while it holds
+        the lock stops all of them.
+        """
+        with self._guarded() as connection:
+            rows: list[Row] = connection.execute(sql, parameters).fetchall()
+        self._recovered(connection)
+        return rows
+
     @contextlib.contextmanager
-    def write(self) -> Iterator[sqlite3.Connection]:
-        """One write transaction: everything inside happens, or nothing. Raises StoreUnavailable."""
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Several statements: everything inside happens, or nothing. Raises StoreUnavailable."""
         with self._guarded() as connection:
             connection.execute("BEGIN IMMEDIATE")
             try:
@@ -46,9 +57,7 @@ class Database:
                 if connection.in_transaction:
                     connection.rollback()
                 raise
-        if not self.healthy:
-            self.healthy = True
-            connection.execute(f"PRAGMA busy_timeout={self._busy_ms}")
+        self._recovered(connection)
 
     def read(self, sql: str, parameters: tuple[Any, ...] = ()) -> list[Row]:
         """All rows of one query. Raises StoreUnavailable."""
@@ -72,6 +81,11 @@ class Database:
         except sqlite3.Error as error:
             self._failed(error)
             raise StoreUnavailable(str(error)) from None
+
+    def _recovered(self, connection: sqlite3.Connection) -> None:
+        if not self.healthy:
+            self.healthy = True
+            connection.execute(f"PRAGMA busy_timeout={self._busy_ms}")
 
     def _open(self) -> sqlite3.Connection:
         wait = self._busy_ms / 1000 if self.healthy else 0.0

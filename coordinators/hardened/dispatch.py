@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import json
 from collections.abc import Callable
@@ -27,6 +28,8 @@ from coordinators.hardened.store import Store
 
 LOOK_AGAIN = 0.1
 """Seconds between two looks into the store for a result that another instance took."""
+WAIT_NOTED = 0.5
+"""Seconds of waiting after which they are noted in the store."""
 REDELIVERY = 1.5
 """Seconds within which a gateway posts a result again that was refused because the store was away."""
 
@@ -153,7 +156,7 @@ class Dispatcher:
                 raise NotWanted(claim.slot)
             return self.store.log_intent(conduct.turn, claim.slot)
 
-        return dataclasses.replace(claim, attempt=await until_stored(attempt))
+        return dataclasses.replace(claim, attempt=await until_stored(attempt), waited=0.0)
 
     async def must_own(self, conduct: Conduct, claim: Claim) -> None:
         """Raises TurnLost or NotWanted when this instance may not send the call (any more)."""
@@ -209,6 +212,11 @@ class Dispatcher:
     def policy(self) -> Recovery:
         """How to go on when it is not known whether a call had its effect. A gateway that has not said is taken for keyless."""
         return Keyless() if self.capabilities is None else recovery_for(self.capabilities)
+
+    def note_wait(self, conduct: Conduct, claim: Claim, seconds: float) -> None:
+        """Note time spent waiting, so that the next owner need not wait again. Not noted while the store is away."""
+        with contextlib.suppress(StoreUnavailable):
+            self.store.add_wait(conduct.turn, claim.slot, seconds)
 
     async def settle(self, claim: Claim, output: str) -> None:
         """Store the result; it is not lost while the store is away."""
@@ -279,6 +287,16 @@ class Bench:
     async def settled_within(self, seconds: float) -> bool:
         """Wait for the result; whether it came."""
         return await self._dispatcher.settled_within(self._conduct, self.claim, seconds)
+
+    async def settled_before(self, waited: float) -> bool:
+        """Wait for the result until so much time has passed since the last intent, by all owners together; whether it came."""
+        while self.claim.waited < waited:
+            slice_ = min(WAIT_NOTED, waited - self.claim.waited)
+            if await self.settled_within(slice_):
+                return True
+            self.claim = dataclasses.replace(self.claim, waited=self.claim.waited + slice_)
+            self._dispatcher.note_wait(self._conduct, self.claim, slice_)
+        return await self.settled_within(0)
 
     async def found(self) -> bool:
         """Look the call up in the gateway's ledger; whether its effect is there, and now settled. Raises GatewaySilent."""

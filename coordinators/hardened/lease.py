@@ -1,6 +1,6 @@
 """Leases: an owner shows that it is alive, and one that does not loses its turns to whoever notices.
 
-No clock of one instance is compared with that of another, and none is stored. The owner counts a number up three times
+No clock of one instance is compared with that of another, and none is stored. The owner counts a number up four times
 per lease; the others watch that number, each at its own pace, and take over when it stood still for several looks in a
 row. An owner that was only slow finds out by the epoch of its turns.
 """
@@ -15,9 +15,9 @@ from coordinators.common.sqlite import StoreUnavailable
 from coordinators.hardened.records import Turn
 from coordinators.hardened.store import Store
 
-BEATS_PER_LEASE = 3
+BEATS_PER_LEASE = 4
 LOOKS = 4
-"""So many looks in a row at the same number make an owner dead: a lease, and one look more."""
+"""After so many looks in a row at the same number, a lease in all, the next one makes an owner dead."""
 
 
 class Lease:
@@ -68,7 +68,9 @@ class Lease:
                 self._take(turn)
 
     def is_dead(self, other: str, beat: int | None) -> bool:
-        """Whether this look was one too many at the same number."""
+        """Whether this look was one too many at the same number. A former life of this instance is dead at once."""
+        if other.rpartition("#")[0] == self._instance_id:
+            return True
         seen, looks = self._looks.get(other, (None, 0))
         looks = looks + 1 if seen == beat else 1
         self._looks[other] = (beat, looks)

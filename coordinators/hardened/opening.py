@@ -45,7 +45,7 @@ class Opening:
                 return await self._assistants.create_thread()
             except Unreachable as error:
                 self._log.coordinator("WARN", f"create thread: {error}")
-            await asyncio.sleep(backoff(attempt))
+            await asyncio.sleep(backoff(attempt, 1.0))
             attempt += 1
 
     async def _run(self, turn: Turn, thread_id: str, fresh: bool) -> Run:
@@ -70,7 +70,7 @@ class Opening:
                 self._log.coordinator("WARN", f"open turn {turn.turn_id}: {error}")
             except Refused as error:
                 refused = error
-            await asyncio.sleep(backoff(attempt))
+            await asyncio.sleep(backoff(attempt, 1.0))
             attempt += 1
             if refused is not None and not await self._may_pass(turn, thread_id):
                 raise refused

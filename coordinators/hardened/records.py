@@ -54,7 +54,8 @@ class Claim:
     """One call that was claimed. Its ids are those under which it was claimed first; they are what the gateway is told.
 
     `attempt` counts the intents to send, from 1. `first_sent` is the time of the first in unix seconds. `output` is the
-    result, once there is one; `in_doubt` says that none was waited for any longer.
+    result, once there is one; `in_doubt` says that none was waited for any longer. `waited` are the seconds that its
+    owners have waited since the last intent.
     """
 
     slot: str
@@ -70,6 +71,7 @@ class Claim:
     first_sent: float
     output: str | None
     in_doubt: bool
+    waited: float
 
 
 def _digest(call: ToolCall) -> str:

@@ -41,6 +41,7 @@ class Moves(Protocol):
     @property
     def age(self) -> float: ...
     async def settled_within(self, seconds: float) -> bool: ...
+    async def settled_before(self, waited: float) -> bool: ...
     async def found(self) -> bool: ...
     async def send_again(self) -> Outcome: ...
     async def raise_fence(self) -> None: ...
@@ -90,15 +91,15 @@ class LookUp:
 
     async def resolve(self, moves: Moves, outcome: Outcome, attempt: int) -> Outcome:
         """Look early, since it has often landed; believe "not found" only after the bound."""
-        early = min(_slack(moves, 0) if outcome is Outcome.ACCEPTED else 2 * FIRST, self._bound)
+        early = _slack(moves, 0) if outcome is Outcome.ACCEPTED else FIRST
         try:
-            if await moves.settled_within(early) or await moves.found():
+            if await moves.settled_before(early) or await moves.found():
                 return Outcome.SETTLED
             # an intent that another instance logged may have left as late as the timeout allows
-            if await moves.settled_within(self._bound - early + moves.tool_timeout + MARGIN) or await moves.found():
+            if await moves.settled_before(self._bound + moves.tool_timeout + MARGIN) or await moves.found():
                 return Outcome.SETTLED
         except GatewaySilent:
-            await moves.settled_within(backoff(attempt))
+            await moves.settled_within(backoff(attempt, 1.0))
             return Outcome.UNKNOWN
         return await moves.send_again()
 
@@ -110,7 +111,7 @@ class Fenced:
         """Give the request some time, more with each attempt, before it is shut out."""
         pause = _slack(moves, attempt) if outcome is Outcome.ACCEPTED else backoff(attempt)
         try:
-            if await moves.settled_within(pause) or await moves.found():
+            if await moves.settled_within(pause):
                 return Outcome.SETTLED
             await moves.raise_fence()
             if await moves.found():
@@ -128,7 +129,7 @@ class Keyless:
 
     async def resolve(self, moves: Moves, outcome: Outcome, attempt: int) -> Outcome:
         """Never repeat."""
-        if await moves.settled_within(moves.patience):
+        if await moves.settled_before(moves.patience):
             return Outcome.SETTLED
         try:
             if self._lookup and await moves.found():

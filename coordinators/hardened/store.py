@@ -6,7 +6,7 @@ Every method raises StoreUnavailable when the store does not answer; then nothin
 from __future__ import annotations
 
 import dataclasses
-import sqlite3
+import json
 from collections.abc import Sequence
 
 from coordinators.common.sqlite import Database
@@ -22,14 +22,15 @@ CREATE TABLE IF NOT EXISTS beats (owner TEXT PRIMARY KEY, beat INTEGER);
 CREATE TABLE IF NOT EXISTS claims (
     slot TEXT PRIMARY KEY, thread_id TEXT, run_id TEXT, step_id TEXT, ordinal INTEGER, position INTEGER,
     tool_call_id TEXT, tool TEXT, arguments TEXT, attempt INTEGER, first_sent REAL, output TEXT,
-    in_doubt INTEGER DEFAULT 0, submitted TEXT);
+    in_doubt INTEGER DEFAULT 0, waited REAL DEFAULT 0, submitted TEXT);
 CREATE INDEX IF NOT EXISTS claims_call ON claims (run_id, tool_call_id);
 CREATE INDEX IF NOT EXISTS claims_in_doubt ON claims (slot) WHERE in_doubt = 1;
 CREATE TABLE IF NOT EXISTS accepted (run_id TEXT, ordinal INTEGER, PRIMARY KEY (run_id, ordinal));
 """
 _TURN = "turn_id, conversation_id, user_id, message, thread_id, run_id, status, detail, owner, epoch"
 _CLAIM = (
-    "slot, thread_id, run_id, step_id, ordinal, position, tool_call_id, tool, arguments, attempt, first_sent, output, in_doubt"
+    "slot, thread_id, run_id, step_id, ordinal, position, tool_call_id, tool, arguments, attempt, first_sent, output, "
+    "in_doubt, waited"
 )
 _TURN_FIELDS = _TURN.split(", ")
 _CLAIM_FIELDS = _CLAIM.split(", ")
@@ -54,19 +55,17 @@ class Store:
 
     def register(self, instance_id: str) -> str:
         """A new owner's name: the instance and which of its lives this is."""
-        with self._db.write() as db:
-            db.execute(
-                "INSERT INTO lives VALUES (?, 1) ON CONFLICT (instance_id) DO UPDATE SET life = life + 1", (instance_id,)
-            )
-            life = db.execute("SELECT life FROM lives WHERE instance_id = ?", (instance_id,)).fetchone()[0]
-            owner = f"{instance_id}#{life}"
-            db.execute("INSERT OR REPLACE INTO beats VALUES (?, 0)", (owner,))
-            return owner
+        life = self._db.write(
+            "INSERT INTO lives VALUES (?, 1) ON CONFLICT (instance_id) DO UPDATE SET life = life + 1 RETURNING life",
+            (instance_id,),
+        )[0][0]
+        owner = f"{instance_id}#{life}"
+        self._db.write("INSERT OR REPLACE INTO beats VALUES (?, 0)", (owner,))
+        return owner
 
     def beat(self, owner: str) -> None:
         """Show that the owner is alive."""
-        with self._db.write() as db:
-            db.execute("UPDATE beats SET beat = beat + 1 WHERE owner = ?", (owner,))
+        self._db.write("UPDATE beats SET beat = beat + 1 WHERE owner = ?", (owner,))
 
     def beats(self) -> dict[str | None, int | None]:
         """The beat of each owner of a running turn; the owner None stands for turns that nobody owns."""
@@ -79,28 +78,25 @@ class Store:
 
     def release(self, owner: str) -> None:
         """Give up every turn of this owner, and its name."""
-        with self._db.write() as db:
-            db.execute("UPDATE turns SET owner = NULL WHERE owner = ? AND status = 'running'", (owner,))
-            db.execute("DELETE FROM beats WHERE owner = ?", (owner,))
+        self._db.write("UPDATE turns SET owner = NULL WHERE owner = ? AND status = 'running'", (owner,))
+        self._db.write("DELETE FROM beats WHERE owner = ?", (owner,))
 
     # --- turns --------------------------------------------------------------------------------------------------------
 
     def accept(self, turn: Turn, owner: str) -> Turn | None:
         """Take a turn that is new, or that nobody owns; None when it is somebody's already, or over."""
-        with self._db.write() as db:
-            made = db.execute(
-                f"INSERT OR IGNORE INTO turns ({_TURN}) VALUES (?, ?, ?, ?, ?, NULL, 'running', NULL, ?, 1)",  # noqa: S608
-                (turn.turn_id, turn.conversation_id, turn.user_id, turn.message, turn.thread_id, owner),
-            )
-            if made.rowcount:
-                return dataclasses.replace(turn, owner=owner, epoch=1)
-            taken = self._take(db, owner, "owner IS NULL AND turn_id = ?", turn.turn_id)
-            return taken[0] if taken else None
+        made = self._db.write(
+            f"INSERT OR IGNORE INTO turns ({_TURN}) VALUES (?, ?, ?, ?, ?, NULL, 'running', NULL, ?, 1) RETURNING 1",  # noqa: S608
+            (turn.turn_id, turn.conversation_id, turn.user_id, turn.message, turn.thread_id, owner),
+        )
+        if made:
+            return dataclasses.replace(turn, owner=owner, epoch=1)
+        taken = self._take(owner, "owner IS NULL AND turn_id = ?", turn.turn_id)
+        return taken[0] if taken else None
 
     def take_over(self, former: str | None, owner: str) -> list[Turn]:
         """Take every running turn of an owner that is gone, or (None) those that nobody owns."""
-        with self._db.write() as db:
-            return self._take(db, owner, "owner IS ?", former)
+        return self._take(owner, "owner IS ?", former)
 
     def turn(self, turn_id: str) -> Turn | None:
         """One turn."""
@@ -109,7 +105,7 @@ class Store:
 
     def check_owner(self, turn: Turn) -> None:
         """Raises TurnLost unless the turn is still run by who took it under this epoch."""
-        if not self._db.read(_OWNED, (turn.turn_id, turn.owner, turn.epoch)):
+        if not self._db.read(f"SELECT 1 WHERE {_OWNED}", _show(turn)):  # noqa: S608
             raise TurnLost(turn.turn_id)
 
     def set_thread(self, turn: Turn, thread_id: str) -> Turn:
@@ -130,49 +126,53 @@ class Store:
 
     def claim(self, turn: Turn, asked: Asked, now: float) -> tuple[Claim, bool]:
         """The claim on a call, and whether it was made just now, by this call, with the intent to send. Raises TurnLost."""
-        with self._db.write() as db:
-            _must_own(db, turn)
-            made = db.execute(
-                f"INSERT OR IGNORE INTO claims ({_CLAIM}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?, NULL, 0)",  # noqa: S608
-                (
-                    asked.slot, asked.thread_id, asked.run_id, asked.step_id, asked.ordinal, asked.position,
-                    asked.call.id, asked.call.name, asked.call.arguments, now,
-                ),
-            )
-            row = db.execute(f"SELECT {_CLAIM} FROM claims WHERE slot = ?", (asked.slot,)).fetchone()  # noqa: S608
-            claim = Claim(**{**dict(zip(_CLAIM_FIELDS, row, strict=True)), "in_doubt": bool(row[-1])})
-            return claim, made.rowcount == 1
+        made = self._db.write(
+            f"INSERT OR IGNORE INTO claims ({_CLAIM}) "  # noqa: S608
+            f"SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?, NULL, 0, 0 WHERE {_OWNED} RETURNING 1",
+            (
+                asked.slot, asked.thread_id, asked.run_id, asked.step_id, asked.ordinal, asked.position,
+                asked.call.id, asked.call.name, asked.call.arguments, now, *_show(turn),
+            ),
+        )
+        if not made:
+            self.check_owner(turn)
+        row = self._db.read(f"SELECT {_CLAIM} FROM claims WHERE slot = ?", (asked.slot,))[0]  # noqa: S608
+        return Claim(**dict(zip(_CLAIM_FIELDS, row, strict=True))), bool(made)
 
     def log_intent(self, turn: Turn, slot: str) -> int:
         """Log the intent to send the call once more; which attempt it is. Raises TurnLost."""
-        with self._db.write() as db:
-            _must_own(db, turn)
-            db.execute("UPDATE claims SET attempt = attempt + 1 WHERE slot = ?", (slot,))
-            attempt: int = db.execute("SELECT attempt FROM claims WHERE slot = ?", (slot,)).fetchone()[0]
-            return attempt
+        rows = self._db.write(
+            f"UPDATE claims SET attempt = attempt + 1, waited = 0 WHERE slot = ? AND {_OWNED} RETURNING attempt",  # noqa: S608
+            (slot, *_show(turn)),
+        )
+        if not rows:
+            raise TurnLost(turn.turn_id)
+        attempt: int = rows[0][0]
+        return attempt
+
+    def add_wait(self, turn: Turn, slot: str, seconds: float) -> None:
+        """Note that so much time has passed since the last intent; whoever comes next need not wait for it again.
+
+        Only the owner's time counts, so what different owners add never overlaps, and no clocks are compared.
+        """
+        self._db.write(f"UPDATE claims SET waited = waited + ? WHERE slot = ? AND {_OWNED}", (seconds, slot, *_show(turn)))  # noqa: S608
 
     def settle(self, slot: str, output: str) -> None:
         """Store the result of a claimed call; a result that is there already stays."""
-        with self._db.write() as db:
-            db.execute("UPDATE claims SET output = ? WHERE slot = ? AND output IS NULL", (output, slot))
+        self._db.write("UPDATE claims SET output = ? WHERE slot = ? AND output IS NULL", (output, slot))
 
     def settle_call(self, run_id: str, tool_call_id: str, thread_id: str | None, output: str) -> str | None:
         """Store a result that was posted for a call; the slot of its claim, None when there is no such claim."""
-        with self._db.write() as db:
-            row = db.execute(
-                "SELECT slot, output FROM claims WHERE run_id = ? AND tool_call_id = ? AND (thread_id = ? OR ? IS NULL)",
-                (run_id, tool_call_id, thread_id, thread_id),
-            ).fetchone()
-            if row is None:
-                return None
-            db.execute("UPDATE claims SET output = ? WHERE slot = ? AND output IS NULL", (output, row[0]))
-            slot: str = row[0]
-            return slot
+        rows = self._db.write(
+            "UPDATE claims SET output = COALESCE(output, ?) "
+            "WHERE run_id = ? AND tool_call_id = ? AND (thread_id = ? OR ? IS NULL) RETURNING slot",
+            (output, run_id, tool_call_id, thread_id, thread_id),
+        )
+        return rows[0][0] if rows else None
 
     def put_in_doubt(self, slot: str) -> None:
         """Nobody can tell whether the call had its effect: report it from now on. Not when a result has come after all."""
-        with self._db.write() as db:
-            db.execute("UPDATE claims SET in_doubt = 1 WHERE slot = ? AND output IS NULL", (slot,))
+        self._db.write("UPDATE claims SET in_doubt = 1 WHERE slot = ? AND output IS NULL", (slot,))
 
     def is_settled(self, slot: str) -> bool:
         """Whether the call has its result."""
@@ -189,14 +189,15 @@ class Store:
 
     def freeze(self, turn: Turn, outputs: dict[str, str]) -> tuple[dict[str, str], bool]:
         """Store what is about to be submitted; what was stored first stays. Also: whether it was there. Raises TurnLost."""
-        with self._db.write() as db:
-            _must_own(db, turn)
-            before = {slot: _submitted(db, slot) for slot in outputs}
-            for slot, text in outputs.items():
-                if before[slot] is None:
-                    db.execute("UPDATE claims SET submitted = ? WHERE slot = ?", (text, slot))
-            frozen = {slot: text if before[slot] is None else str(before[slot]) for slot, text in outputs.items()}
-            return frozen, all(text is not None for text in before.values())
+        stored = self._db.write(
+            "UPDATE claims SET submitted = given.value FROM json_each(?) AS given "  # noqa: S608
+            f"WHERE claims.slot = given.key AND claims.submitted IS NULL AND {_OWNED} RETURNING 1",
+            (json.dumps(outputs), *_show(turn)),
+        )
+        self.check_owner(turn)
+        marks = ",".join("?" * len(outputs))
+        frozen = self._db.read(f"SELECT slot, submitted FROM claims WHERE slot IN ({marks})", tuple(outputs))  # noqa: S608
+        return dict(frozen), not stored
 
     def in_doubt(self) -> list[dict[str, str]]:
         """Every call that could not be decided."""
@@ -207,8 +208,7 @@ class Store:
 
     def accept_step(self, run_id: str, ordinal: int) -> None:
         """The step's outputs were accepted."""
-        with self._db.write() as db:
-            db.execute("INSERT OR IGNORE INTO accepted VALUES (?, ?)", (run_id, ordinal))
+        self._db.write("INSERT OR IGNORE INTO accepted VALUES (?, ?)", (run_id, ordinal))
 
     def is_accepted(self, run_id: str, ordinal: int) -> bool:
         """Whether the step's outputs were accepted."""
@@ -216,27 +216,24 @@ class Store:
 
     # --- inside -------------------------------------------------------------------------------------------------------
 
-    def _take(self, db: sqlite3.Connection, owner: str, where: str, value: str | None) -> list[Turn]:
-        rows = db.execute(
+    def _take(self, owner: str, where: str, value: str | None) -> list[Turn]:
+        rows = self._db.write(
             f"UPDATE turns SET owner = ?, epoch = epoch + 1 WHERE status = 'running' AND {where} RETURNING {_TURN}",  # noqa: S608
             (owner, value),
-        ).fetchall()
+        )
         return [Turn(**dict(zip(_TURN_FIELDS, row, strict=True))) for row in rows]
 
     def _change(self, turn: Turn, what: str, *values: str | None) -> None:
-        with self._db.write() as db:
-            _must_own(db, turn)
-            db.execute(f"UPDATE turns SET {what} WHERE turn_id = ?", (*values, turn.turn_id))  # noqa: S608
+        if not self._db.write(
+            f"UPDATE turns SET {what} WHERE turn_id = ? AND {_OWNED} RETURNING 1",  # noqa: S608
+            (*values, turn.turn_id, *_show(turn)),
+        ):
+            raise TurnLost(turn.turn_id)
 
 
-_OWNED = "SELECT 1 FROM turns WHERE turn_id = ? AND owner = ? AND epoch = ? AND status = 'running'"
+_OWNED = "EXISTS (SELECT 1 FROM turns WHERE turn_id = ? AND owner = ? AND epoch = ? AND status = 'running')"
+"""The fence of every change made for a turn."""
 
 
-def _must_own(db: sqlite3.Connection, turn: Turn) -> None:
-    if db.execute(_OWNED, (turn.turn_id, turn.owner, turn.epoch)).fetchone() is None:
-        raise TurnLost(turn.turn_id)
-
-
-def _submitted(db: sqlite3.Connection, slot: str) -> str | None:
-    row = db.execute("SELECT submitted FROM claims WHERE slot = ?", (slot,)).fetchone()
-    return None if row is None else row[0]
+def _show(turn: Turn) -> tuple[str, str | None, int]:
+    return turn.turn_id, turn.owner, turn.epoch

@@ -229,3 +229,23 @@ def test_load_replaces_the_rules_in_force() -> None:
             s.nemesis.load({"rules": [{}]})
 
     asyncio.run(main())
+
+
+def test_a_spaced_rule_waits_until_nothing_else_is_broken() -> None:
+    """Its first firing is certain; after that it keeps away from what lasts, without using up occurrences."""
+
+    async def main() -> Setup:
+        s = Setup()
+        s.nemesis.arm(plan({"event": "tool_requested", "spaced": True}, {"fault": "kill", "seconds": 60}))
+        await s.request("A")
+        await s.request("B")
+        assert s.world.done == ["kill"]
+        for task in list(s.nemesis._open):
+            task.cancel()
+        s.nemesis._open.clear()
+        await s.request("B")
+        assert s.world.done == ["kill", "kill"]
+        await s.nemesis.heal()
+        return s
+
+    asyncio.run(main())
