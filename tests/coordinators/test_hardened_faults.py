@@ -60,7 +60,7 @@ def test_one_effect_for_each_intent(chamber: Any, rule: Any, asking: Any, profil
     ]
     c = chamber(create_app, profile, *rules)
     assert c.run(*turns.values()) == dict.fromkeys(turns, "done")
-    assert {name: c.effects(of=turn) for name, turn in turns.items()} == dict.fromkeys(turns, [1, 1, 1])
+    assert {name: c.effects(of=turn) for name, turn in turns.items()} == {name: [1, 1, 1] for name in turns}
     assert c.outputs_hold_effects()
     assert c.doubts == []
 
