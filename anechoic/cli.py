@@ -56,8 +56,8 @@ def gate(
                                                        "left out: all that the gateway profile makes possible.")] = None,
     repeat_submit: Annotated[str, typer.Option(help="What a second submit of the same outputs gets: 400, 200 or 409.")] = "400",
     ready_timeout: Annotated[float, typer.Option(help="Seconds until an instance must be ready.")] = 60.0,
-    turn_budget: Annotated[float, typer.Option(help="Seconds after which a turn counts as never answered.")] = 30.0,
-    quiesce: Annotated[float, typer.Option(help="Seconds that the system has to come to rest after the last fault is healed.")] = 20.0,
+    turn_budget: Annotated[float, typer.Option(help="Seconds to wait for open turns before faults are healed.")] = 30.0,
+    quiesce: Annotated[float, typer.Option(help="Seconds that the system has to come to rest after everything was healed; a turn still open then was never answered.")] = 20.0,
     base_port: Annotated[int | None, typer.Option(help="First of the fixed ports of the proxies (3 for each instance).")] = None,
     report_dir: ReportDir = None,
 ) -> None:

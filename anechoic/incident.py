@@ -22,8 +22,8 @@ from fakes.gateway.profile import PROFILES
 TURNS = 96
 EVERY = 0.06
 """Seconds between two turns: 96 turns are the fifteen minutes."""
-TURN_BUDGET = 6.0
-"""Seconds until a turn counts as never answered: as deployed, a submit that was refused once is never made again."""
+PATIENCE = 4.0
+"""Seconds that open turns have before and after healing: as deployed, a submit that was refused once is never made again."""
 WINDOW = (1.5, 4.0)
 """Seconds after the first turn between which things go wrong; the plan `incident` says the same."""
 AFTERMATH = 1.5
@@ -90,7 +90,7 @@ async def run(name: str, seed: int, toxiproxy: str | None, report_dir: Path, obs
     """One coordinator through the incident, three instances, at the keyless gateway of the seed. Raises as `gate.run` does."""
     settings = Settings(
         coordinator=by_name(name), gateway=PROFILES["keyless"], seed=seed, instances=3, in_flight=TURNS,
-        toxiproxy=toxiproxy, report_dir=report_dir, turn_budget=TURN_BUDGET,
+        toxiproxy=toxiproxy, report_dir=report_dir, turn_budget=PATIENCE, quiesce_budget=PATIENCE,
     )
     reproduce = f"anechoic gate --coordinator {name} --gateway keyless --plan incident --turns {TURNS} --seed {seed}"
     asked = gate.Gate(settings, turns=TURNS, plans=[builtin.find("incident")], reproduce=reproduce, every=EVERY)

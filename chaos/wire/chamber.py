@@ -42,6 +42,8 @@ FLUSH = 0.1
 """Seconds after which an event is on disk at the latest."""
 STILL = 1.0
 """Seconds without activity after which the system has come to rest."""
+STUCK = 5.0
+"""Seconds without activity after which turns that are still open are not waited for any longer before quiesce."""
 SETUP_TIMEOUT = 600.0
 
 _ACTIVITY = (
@@ -112,23 +114,33 @@ class Chamber:
             raise
 
     async def run(self, turns: Iterable[Turn], every: float = 0.0) -> None:
-        """Deliver the turns (one each `every` seconds) and wait until all have ended or were given up; then until no timed
-        rule is left to fire."""
+        """Deliver the turns (one each `every` seconds), and wait until no timed rule is left to fire and all have ended.
+
+        Turns that do not end are waited for until nothing moves any more, `turn_budget` seconds at most.
+        """
         await self.driver.deliver(turns, every)
         while self.nemesis.pending:
             await asyncio.sleep(0.05)
+        deadline = time.monotonic() + self.settings.turn_budget
+        self._last_activity = time.monotonic()
+        while time.monotonic() < deadline and time.monotonic() - self._last_activity < STUCK:
+            if await self.driver.settle(0.2):
+                return
 
     async def quiesce(self) -> bool:
-        """Heal everything, give the system its budget to come to rest, and ask for what is in doubt. True when it rests."""
+        """Heal everything, give the system its budget to come to rest, and ask for what is in doubt. True when it rests.
+
+        A turn that is still open when the budget is over is unanswered.
+        """
         await self.nemesis.heal()
         budget = self.settings.quiesce_budget
         self.history.record(h.QuiesceStarted, budget=budget)
-        self._last_activity = time.monotonic()
-        deadline = time.monotonic() + budget
+        start = self._last_activity = time.monotonic()
         settled = False
-        while time.monotonic() < deadline and not settled:
+        while time.monotonic() - start < budget and not settled:
             await asyncio.sleep(0.05)
-            settled = time.monotonic() - self._last_activity >= STILL
+            settled = not self.driver.open and time.monotonic() - self._last_activity >= STILL
+        await self.driver.close(budget)
         for instance in self.instances.all:
             await self._in_doubt(instance.name, instance.url)
         self.history.record(h.QuiesceEnded, settled=settled, open_turns=self.driver.unanswered)
@@ -172,6 +184,7 @@ class Chamber:
             await self._set_up(settings.setup_command)
         stack.push_async_callback(self.instances.stop)
         stack.push_async_callback(self.nemesis.heal)
+        stack.push_async_callback(self.driver.close, 0.0)
         if not self._alone:
             await self.instances.start()
         self.nemesis.restart_clock()

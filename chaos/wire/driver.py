@@ -18,7 +18,7 @@ POLL = 0.1
 SLOT_SECONDS = 10.0
 """A turn that takes longer gives its place in the in-flight limit back; it is watched on."""
 GIVE_UP = 48
-"""After so many turns without an answer no further one is delivered: the run has failed, and is not to last for ever."""
+"""With so many turns open beyond their budget no further one is delivered: the run has failed, and is not to last for ever."""
 
 
 class Driver:
@@ -26,7 +26,8 @@ class Driver:
 
     Args:
         in_flight: how many conversations run at once.
-        budget: seconds from a turn's first delivery after which it is given up as unanswered.
+        budget: seconds after which an open turn counts as overdue. Nothing is judged then: a turn has until the end of
+            quiesce, when the faults are healed, before it is unanswered.
     """
 
     def __init__(
@@ -43,32 +44,52 @@ class Driver:
         self._attempts: dict[str, int] = {}
         self._turns: dict[str, Turn] = {}
         self._home: dict[str, Instance] = {}
+        self._watching: dict[str, asyncio.Task[None]] = {}
+        self._began: dict[str, float] = {}
         self._extra: set[asyncio.Task[None]] = set()
-        self.open: set[str] = set()
-        self.ended = 0
         self.unanswered = 0
         self.given_up = False
 
+    @property
+    def open(self) -> int:
+        """How many turns have not ended."""
+        return len(self._watching)
+
     async def deliver(self, turns: Iterable[Turn], every: float = 0.0) -> None:
-        """Deliver all turns, one each `every` seconds where given; returns when each has ended or was given up."""
+        """Deliver all turns, one each `every` seconds where given; returns when the last is on its way."""
         loop = asyncio.get_running_loop()
         due = loop.time()
-        tasks: list[asyncio.Task[None]] = []
-        try:
-            for turn in turns:
-                await self._places.acquire()
-                if self.unanswered >= GIVE_UP:
-                    self.given_up = True
-                    self._places.release()
-                    break
-                tasks.append(loop.create_task(self._turn(turn)))
-                due += every
-                await asyncio.sleep(max(0.0, due - loop.time()))
-            await asyncio.gather(*tasks)
-        finally:
-            for task in [*tasks, *self._extra]:
-                task.cancel()
-            await asyncio.gather(*tasks, *self._extra, return_exceptions=True)
+        for turn in turns:
+            await self._places.acquire()
+            if sum(loop.time() - began > self._budget for began in self._began.values()) >= GIVE_UP:
+                self.given_up = True
+                self._places.release()
+                break
+            self._began[turn.turn_id] = loop.time()
+            self._watching[turn.turn_id] = loop.create_task(self._turn(turn))
+            due += every
+            await asyncio.sleep(max(0.0, due - loop.time()))
+
+    async def settle(self, seconds: float) -> bool:
+        """Wait until every turn has ended, `seconds` at most; whether they have."""
+        if self._watching:
+            await asyncio.wait(list(self._watching.values()), timeout=seconds)
+        return not self._watching
+
+    async def close(self, waited: float) -> None:
+        """Stop watching: every turn that is still open is recorded as unanswered after `waited` seconds of quiesce."""
+        left = list(self._watching)
+        for task in [*self._watching.values(), *self._extra]:
+            task.cancel()
+        await asyncio.gather(*self._watching.values(), *self._extra, return_exceptions=True)
+        self._watching.clear()
+        for turn in self._turns.values():
+            if turn.turn_id in left:
+                self.unanswered += 1
+                detail = f"not done {waited:g} s after everything was healed"
+                self._history.record(
+                    TurnEnded, conversation=turn.conversation_id, turn_id=turn.turn_id, status="unanswered", detail=detail
+                )
 
     def resend(self, conversation: str | None, to: str, after: float) -> str:
         """Deliver the turn of a conversation once more, soon. Raises Moot when it has none, or there is no other instance."""
@@ -98,20 +119,14 @@ class Driver:
     async def _turn(self, turn: Turn) -> None:
         place = _Place(self._places)
         self._turns[turn.conversation_id] = turn
-        self.open.add(turn.turn_id)
         self._history.record(
             TurnPlanned, conversation=turn.conversation_id, turn_id=turn.turn_id, plans=turn.plans, calls=turn.calls
         )
         try:
-            async with asyncio.timeout(self._budget):
-                status, detail = await self._until_ended(turn)
-        except TimeoutError:
-            status, detail = "unanswered", f"not done after {self._budget:g} s"
-            self.unanswered += 1
+            status, detail = await self._until_ended(turn)
         finally:
             place.give_back()
-        self.open.discard(turn.turn_id)
-        self.ended += 1
+        del self._watching[turn.turn_id], self._began[turn.turn_id]
         await self._nemesis.at(
             self._history.record(
                 TurnEnded, conversation=turn.conversation_id, turn_id=turn.turn_id, status=status, detail=detail

@@ -7,6 +7,7 @@ fake, so that the fake knows who sent a request without trusting any header.
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,7 +23,7 @@ class Edges:
         self._prefix = prefix
         self._names: dict[tuple[str, str | None], str] = {}
         self._toxics = 0
-        self._down: set[str] = set()
+        self._down: Counter[str] = Counter()
 
     async def open(self, edge: str, instance: str | None, upstream: str, listen: str = "127.0.0.1:0") -> str:
         """A proxy in front of `upstream` (host:port) for one instance, or for all; returns where it listens."""
@@ -69,22 +70,21 @@ class Edges:
         return f"{toxic} {args['stream']} on {', '.join(names)}", args["seconds"], heal
 
     async def down(self, args: Mapping[str, Any], instance: str | None) -> tuple[str, float, Heal]:
-        """Take the proxies of an edge down: connections are refused and dropped."""
-        names = [name for name in self.chosen(args["proxy"], instance) if name not in self._down]
-        if not names:
-            raise Moot(f"the edge {args['proxy']} is down already")
+        """Take the proxies of an edge down: connections are refused and dropped. Where two outages overlap, the last heals."""
+        names = self.chosen(args["proxy"], instance)
         self._down.update(names)
         for name in names:
             await self._toxiproxy.disable(name)
 
         async def heal() -> str:
-            for name in names:
+            self._down.subtract(names)
+            over = [name for name in names if not self._down[name]]
+            for name in over:
                 await self._toxiproxy.enable(name)
             proxies = await self._toxiproxy.proxies()
-            dead = [n for n in names if not proxies[n].enabled]
-            self._down.difference_update(names)  # only now may the next outage begin
+            dead = [name for name in over if not proxies[name].enabled and not self._down[name]]
             if dead:
                 raise ToxiproxyError(f"still disabled: {', '.join(dead)}")
-            return f"{', '.join(names)} up again"
+            return f"{', '.join(over)} up again" if over else "another outage goes on"
 
         return f"{', '.join(names)} down", args["seconds"], heal

@@ -6,7 +6,7 @@ import asyncio
 import sqlite3
 from pathlib import Path
 
-from chaos.nemesis import Heal, Moot
+from chaos.nemesis import Heal
 
 
 class SqliteStore:
@@ -15,6 +15,7 @@ class SqliteStore:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._holder: sqlite3.Connection | None = None
+        self._outages = 0
 
     @property
     def url(self) -> str:
@@ -22,22 +23,19 @@ class SqliteStore:
         return f"sqlite:///{self.path}"
 
     async def outage(self, seconds: float) -> tuple[str, float, Heal]:
-        """Refuse every write from now on. Raises Moot while an earlier outage lasts."""
-        if self._holder is not None:
-            raise Moot("the store is out already")
-        holder = sqlite3.connect(self.path, timeout=0, isolation_level=None)
-        self._holder = holder
-        for _ in range(200):
+        """Refuse every write from now on; outages may overlap, and writes are taken again after the last."""
+        self._outages += 1
+        if self._holder is None:
             try:
-                holder.execute("BEGIN IMMEDIATE")
-                break
-            except sqlite3.OperationalError:
-                await asyncio.sleep(0.005)  # a coordinator is writing
-        else:
-            self._let_go()
-            raise OSError("the write lock of the store could not be had within a second")
+                await self._take()
+            except BaseException:
+                self._outages -= 1
+                raise
 
         async def heal() -> str:
+            self._outages -= 1
+            if self._outages:
+                return "another outage goes on"
             self._let_go()
             return "the store takes writes again"
 
@@ -46,6 +44,17 @@ class SqliteStore:
     def close(self) -> None:
         """Let the lock go."""
         self._let_go()
+
+    async def _take(self) -> None:
+        holder = self._holder = sqlite3.connect(self.path, timeout=0, isolation_level=None)
+        for _ in range(200):
+            try:
+                holder.execute("BEGIN IMMEDIATE")
+                return
+            except sqlite3.OperationalError:
+                await asyncio.sleep(0.005)  # a coordinator is writing
+        self._let_go()
+        raise OSError("the write lock of the store could not be had within a second")
 
     def _let_go(self) -> None:
         if self._holder is not None:

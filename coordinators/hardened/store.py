@@ -105,7 +105,7 @@ class Store:
 
     def check_owner(self, turn: Turn) -> None:
         """Raises TurnLost unless the turn is still run by who took it under this epoch."""
-        if not self._db.read(f"SELECT 1 WHERE {_OWNED}", _show(turn)):  # noqa: S608
+        if not self._db.read(f"SELECT 1 WHERE {_OWNED}", _show(turn)):
             raise TurnLost(turn.turn_id)
 
     def set_thread(self, turn: Turn, thread_id: str) -> Turn:
@@ -127,7 +127,7 @@ class Store:
     def claim(self, turn: Turn, asked: Asked, now: float) -> tuple[Claim, bool]:
         """The claim on a call, and whether it was made just now, by this call, with the intent to send. Raises TurnLost."""
         made = self._db.write(
-            f"INSERT OR IGNORE INTO claims ({_CLAIM}) "  # noqa: S608
+            f"INSERT OR IGNORE INTO claims ({_CLAIM}) "
             f"SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?, NULL, 0, 0 WHERE {_OWNED} RETURNING 1",
             (
                 asked.slot, asked.thread_id, asked.run_id, asked.step_id, asked.ordinal, asked.position,

@@ -94,7 +94,7 @@ def test_a_turn_that_is_never_answered_is_a_failure(anechoic: Run, tmp_path: Pat
     """A coordinator that takes turns and does nothing is not LIVE."""
     (tmp_path / "deaf.py").write_text(DEAF)
     done = anechoic(
-        "gate", "--command", f"{sys.executable} deaf.py", "--plan", "none", "--turns", "2", "--turn-budget", "2", "--instances", "1",
+        "gate", "--command", f"{sys.executable} deaf.py", "--plan", "none", "--turns", "2", "--turn-budget", "2", "--quiesce", "2", "--instances", "1",
         "--report-dir", "report",
     )
     assert done.returncode == 1, done.stdout + done.stderr
