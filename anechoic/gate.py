@@ -99,7 +99,7 @@ async def run(gate: Gate, observer: Observer) -> Outcome:
         await chamber.quiesce()
         observer.phase("stopping")
     if chamber.driver.given_up:
-        notes.append(f"stopped early: {chamber.driver.unanswered} turns were never answered, no further ones were delivered")
+        notes.append(f"stopped early: with {chamber.driver.unanswered} turns unanswered no further ones were delivered")
     return judge(chamber.history, gate, planned, notes)
 
 
@@ -112,6 +112,9 @@ def judge(history: History, gate: Gate, planned: schedule.Schedule, notes: list[
     )
     header = dict(history.header)
     data = verdict.to_json(judgement, header=header, reproduce=gate.reproduce)
+    data["repeat_submit"] = gate.settings.repeat_submit
+    if notes:
+        data["notes"] = notes
     if gate.settings.report_dir is not None:
         _write(gate.settings.report_dir / "verdict.json", data)
     return Outcome(history, judgement, planned, notes, data)

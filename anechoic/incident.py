@@ -22,6 +22,8 @@ from fakes.gateway.profile import PROFILES
 TURNS = 96
 EVERY = 0.06
 """Seconds between two turns: 96 turns are the fifteen minutes."""
+TOOL_TIMEOUT = 1.0
+"""Seconds: long enough that a busy machine alone causes no timeout, which would not be the incident's."""
 PATIENCE = 4.0
 """Seconds that open turns have before and after healing: as deployed, a submit that was refused once is never made again."""
 WINDOW = (1.5, 4.0)
@@ -91,6 +93,7 @@ async def run(name: str, seed: int, toxiproxy: str | None, report_dir: Path, obs
     settings = Settings(
         coordinator=by_name(name), gateway=PROFILES["keyless"], seed=seed, instances=3, in_flight=TURNS,
         toxiproxy=toxiproxy, report_dir=report_dir, turn_budget=PATIENCE, quiesce_budget=PATIENCE,
+        tool_timeout=TOOL_TIMEOUT,
     )
     reproduce = f"anechoic gate --coordinator {name} --gateway keyless --plan incident --turns {TURNS} --seed {seed}"
     asked = gate.Gate(settings, turns=TURNS, plans=[builtin.find("incident")], reproduce=reproduce, every=EVERY)

@@ -43,9 +43,7 @@ class Console(Observer):
         self._start = time.monotonic()
 
     def __enter__(self) -> Console:
-        if self._err.is_terminal:
-            self._status = self._err.status("starting")
-            self._status.start()
+        self._begin()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -57,11 +55,14 @@ class Console(Observer):
         """Say what is about to run, and where things are when somebody else has to be told."""
         settings = chamber.settings
         self._turns = len(planned.turns)
+        self._stop()
         self._out.print(
             f"[bold]anechoic[/bold]  {escape(settings.coordinator.label)} x {settings.instances}   "
-            f"gateway {settings.gateway.name}   seed {settings.seed}   {self._turns} turns"
+            f"gateway {settings.gateway.name}   seed {settings.seed}   {self._turns} turns   "
+            f"a repeated submit gets {settings.repeat_submit}"
         )
         self._out.print(f"  {escape(planned.about)}")
+        self._begin()
 
     def again(self) -> None:
         """Another run follows on the same terminal."""
@@ -114,6 +115,11 @@ class Console(Observer):
             f"faults {c['fault_injected']}", f"instances started {c['instance_started']}",
         ]
         return " · ".join(words)
+
+    def _begin(self) -> None:
+        if self._err.is_terminal:
+            self._status = self._err.status(escape(self._line()))
+            self._status.start()
 
     def _stop(self) -> None:
         if self._status is not None:

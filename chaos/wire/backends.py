@@ -109,7 +109,7 @@ class Backends:
                 self._ports[port] = instance
         app = skin(
             endpoint, title=title, history=self._history, token=self._token,
-            instance_of=self._ports.get, loadable=self._nemesis,
+            instance_of=self._ports.get, loadable=self._nemesis, reset=getattr(endpoint, "reset", None),
         )
         server = Server(app, sockets)
         await server.start()

@@ -22,12 +22,14 @@ from typing import Any
 
 import aiohttp
 
+from chaos.driver import Driver
 from chaos.nemesis import PlanNemesis
+from chaos.quiesce import STUCK, Stillness, in_doubt
 from chaos.toxiproxy.client import Toxiproxy
 from chaos.toxiproxy.embedded import EmbeddedToxiproxy
 from chaos.turns import Turn
 from chaos.wire.backends import Backends
-from chaos.wire.driver import Driver
+from chaos.wire.door import HttpDoor
 from chaos.wire.edges import Edges
 from chaos.wire.errors import WireError
 from chaos.wire.instances import Instances
@@ -40,16 +42,7 @@ from fakes import history as h
 
 FLUSH = 0.1
 """Seconds after which an event is on disk at the latest."""
-STILL = 1.0
-"""Seconds without activity after which the system has come to rest."""
-STUCK = 5.0
-"""Seconds without activity after which turns that are still open are not waited for any longer before quiesce."""
 SETUP_TIMEOUT = 600.0
-
-_ACTIVITY = (
-    h.ToolRequested, h.EffectCommitted, h.ToolReplied, h.CallbackDue, h.CallbackPosted, h.SubmitReceived, h.ActionRequired,
-    h.RunCreated, h.RunEnded, h.GenerationStarted, h.GenerationEnded, h.TurnSent, h.LookupAnswered, h.InstanceStarted,
-)
 
 
 class Chamber:
@@ -89,8 +82,7 @@ class Chamber:
         self.troubles: list[str] = []
         self._keeper: Keeper | None = None
         self._exit = contextlib.AsyncExitStack()
-        self._last_activity = time.monotonic()
-        self.history.subscribe(self._notice)
+        self._stillness = Stillness(self.history, time.monotonic)
 
     async def __aenter__(self) -> Chamber:
         """Start it all. Raises WireError, and leaves nothing behind then."""
@@ -122,8 +114,8 @@ class Chamber:
         while self.nemesis.pending:
             await asyncio.sleep(0.05)
         deadline = time.monotonic() + self.settings.turn_budget
-        self._last_activity = time.monotonic()
-        while time.monotonic() < deadline and time.monotonic() - self._last_activity < STUCK:
+        self._stillness.restart()
+        while time.monotonic() < deadline and self._stillness.seconds < STUCK:
             if await self.driver.settle(0.2):
                 return
 
@@ -135,11 +127,12 @@ class Chamber:
         await self.nemesis.heal()
         budget = self.settings.quiesce_budget
         self.history.record(h.QuiesceStarted, budget=budget)
-        start = self._last_activity = time.monotonic()
+        start = time.monotonic()
+        self._stillness.restart()
         settled = False
         while time.monotonic() - start < budget and not settled:
             await asyncio.sleep(0.05)
-            settled = not self.driver.open and time.monotonic() - self._last_activity >= STILL
+            settled = not self.driver.open and self._stillness.reached
         await self.driver.close(budget)
         for instance in self.instances.all:
             await self._in_doubt(instance.name, instance.url)
@@ -176,7 +169,8 @@ class Chamber:
         await self._place_instances(names, store)
         self._placed(self)
         self.driver = self.world.driver = Driver(
-            self.history, self.nemesis, self.instances, self.http, in_flight=settings.in_flight, budget=settings.turn_budget
+            self.history, self.nemesis, HttpDoor(self.instances, self.http),
+            in_flight=settings.in_flight, budget=settings.turn_budget,
         )
         flusher = asyncio.get_running_loop().create_task(self._flush())
         stack.callback(flusher.cancel)
@@ -292,21 +286,3 @@ class Chamber:
     def _trouble(self, text: str) -> None:
         self.troubles.append(text)
         self._say(text)
-
-    def _notice(self, event: h.Event) -> None:
-        if isinstance(event, _ACTIVITY):
-            self._last_activity = time.monotonic()
-
-
-def in_doubt(data: Any) -> list[tuple[str, str | None]]:
-    """(tool_call_id, run_id) of each call that GET /in-doubt reports: a list of ids or objects, or an object that holds one."""
-    if isinstance(data, dict):
-        data = next((v for k in ("calls", "in_doubt", "tool_calls", "data") if isinstance(v := data.get(k), list)), [])
-    found: list[tuple[str, str | None]] = []
-    for item in data if isinstance(data, list) else []:
-        if isinstance(item, str):
-            found.append((item, None))
-        elif isinstance(item, dict) and isinstance(call := item.get("tool_call_id", item.get("id")), str):
-            run = item.get("run_id")
-            found.append((call, run if isinstance(run, str) else None))
-    return found

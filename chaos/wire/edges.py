@@ -6,6 +6,7 @@ fake, so that the fake knows who sent a request without trusting any header.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import Mapping
@@ -24,6 +25,7 @@ class Edges:
         self._names: dict[tuple[str, str | None], str] = {}
         self._toxics = 0
         self._down: Counter[str] = Counter()
+        self._switching = asyncio.Lock()  # a switch takes a round trip, and two are not to pass each other
 
     async def open(self, edge: str, instance: str | None, upstream: str, listen: str = "127.0.0.1:0") -> str:
         """A proxy in front of `upstream` (host:port) for one instance, or for all; returns where it listens."""
@@ -72,17 +74,19 @@ class Edges:
     async def down(self, args: Mapping[str, Any], instance: str | None) -> tuple[str, float, Heal]:
         """Take the proxies of an edge down: connections are refused and dropped. Where two outages overlap, the last heals."""
         names = self.chosen(args["proxy"], instance)
-        self._down.update(names)
-        for name in names:
-            await self._toxiproxy.disable(name)
+        async with self._switching:
+            self._down.update(names)
+            for name in names:
+                await self._toxiproxy.disable(name)
 
         async def heal() -> str:
-            self._down.subtract(names)
-            over = [name for name in names if not self._down[name]]
-            for name in over:
-                await self._toxiproxy.enable(name)
-            proxies = await self._toxiproxy.proxies()
-            dead = [name for name in over if not proxies[name].enabled and not self._down[name]]
+            async with self._switching:
+                self._down.subtract(names)
+                over = [name for name in names if not self._down[name]]
+                for name in over:
+                    await self._toxiproxy.enable(name)
+                proxies = await self._toxiproxy.proxies()
+            dead = [name for name in over if not proxies[name].enabled]
             if dead:
                 raise ToxiproxyError(f"still disabled: {', '.join(dead)}")
             return f"{', '.join(over)} up again" if over else "another outage goes on"

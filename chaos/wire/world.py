@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from chaos.aim import Aim
+from chaos.driver import Driver
 from chaos.nemesis import Heal, Moot
-from chaos.wire.driver import Driver
 from chaos.wire.edges import Edges
 from chaos.wire.instances import Instance, Instances
 from chaos.wire.store import SqliteStore
-from fakes.history import Event, History, ToolRequested
+from fakes.history import Event, History
 from fakes.llm.serving import Serving
 
 Done = tuple[str, float, Heal | None]
@@ -25,18 +25,17 @@ class WireWorld:
     instances: Instances
     serving: Serving
     store: SqliteStore
-    driver: Driver
+    driver: Driver[Instance]
 
     def __init__(self, history: History) -> None:
-        self._history = history
-        self._turn = itertools.count()
+        self._aim = Aim(history)
 
     async def carry_out(self, fault: str, args: Mapping[str, Any], cause: Event | None) -> Done:
         """Do it now (see `chaos.nemesis.World`)."""
         if fault == "toxic":
-            return await self.edges.toxic(args, self._owner(args["which"], cause))
+            return await self.edges.toxic(args, self._aim.owner(args["which"], cause, self.instances.all))
         if fault == "proxy_down":
-            return await self.edges.down(args, self._owner(args["which"], cause))
+            return await self.edges.down(args, self._aim.owner(args["which"], cause, self.instances.all))
         if fault == "store_outage":
             return await self.store.outage(args["seconds"])
         if fault == "resend_turn":
@@ -45,38 +44,9 @@ class WireWorld:
             return await self._replica(fault, args, cause)
         return await self._coordinator(fault, args, cause)
 
-    def sender(self, event: Event | None) -> str | None:
-        """The instance that sent what an event is about; None where it has none."""
-        if event is None:
-            return None
-        instance = getattr(event, "instance", None)
-        request = getattr(event, "request_id", None)
-        if instance is None and request is not None:
-            for earlier in reversed(self._history.events):
-                if isinstance(earlier, ToolRequested) and earlier.request_id == request:
-                    return earlier.instance
-        return instance
-
-    def _owner(self, which: str, cause: Event | None) -> str | None:
-        """The instance whose proxies are meant; None for all of them."""
-        if which == "all":
-            return None
-        return self._pick(which, cause)[0].name
-
-    def _pick(self, which: str, cause: Event | None) -> list[Instance]:
-        everyone = self.instances.all
-        if which == "all":
-            return everyone
-        sender = self.sender(cause)
-        known = [i for i in everyone if i.name == sender]
-        if which == "sender" and known:
-            return known
-        others = [i for i in everyone if i.name != sender] or everyone
-        pool = others if which == "other" else everyone
-        return [pool[next(self._turn) % len(pool)]]
-
     async def _coordinator(self, fault: str, args: Mapping[str, Any], cause: Event | None) -> Done:
-        chosen = [i for i in self._pick(args["which"], cause) if i.ready.is_set() and not (i.process and i.process.paused)]
+        wanted = self._aim.pick(args["which"], cause, self.instances.all)
+        chosen = [i for i in wanted if i.ready.is_set() and not (i.process and i.process.paused)]
         if not chosen:
             raise Moot("the instance is down or paused already")
         if fault == "pause":
@@ -114,14 +84,7 @@ class WireWorld:
         return f"SIGSTOP to {', '.join(p.name for p in processes)} for {seconds:g} s", seconds, heal
 
     async def _replica(self, fault: str, args: Mapping[str, Any], cause: Event | None) -> Done:
-        names = list(self.serving.names)
-        named = getattr(cause, "replica", None)
-        if args["which"] == "all":
-            wanted = names
-        elif args["which"] == "sender" and named in names:
-            wanted = [named]
-        else:
-            wanted = [names[next(self._turn) % len(names)]]
+        wanted = self._aim.replicas(args["which"], cause, self.serving.names)
         up = {replica.name for replica in self.serving.healthy}
         chosen = [name for name in wanted if name in up]
         if not chosen:

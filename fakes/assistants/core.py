@@ -61,8 +61,7 @@ class Core:
         self.ended: list[Ended] = []
 
     def reset(self) -> None:
-        """Forget everything; ids go on, so that none comes twice."""
-        self.assistants.clear()
+        """Forget every thread and all that is on it. Assistants stay, since their ids were handed out; no id comes twice."""
         self.threads.clear()
         self.ended.clear()
 

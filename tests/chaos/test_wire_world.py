@@ -16,8 +16,9 @@ import psutil
 import pytest
 
 from chaos.plan import parse
+from chaos.quiesce import in_doubt
 from chaos.turns import make
-from chaos.wire.chamber import Chamber, in_doubt
+from chaos.wire.chamber import Chamber
 from chaos.wire.errors import WireError
 from chaos.wire.keeper import Keeper
 from chaos.wire.process import Process

@@ -1,16 +1,14 @@
-"""The driver delivers turns, each at least once, and watches them until they end."""
+"""The driver delivers turns, each at least once, and watches them until they end. It knows no world: a door leads there."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Iterable
-
-import aiohttp
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Generic, Protocol, TypeVar
 
 from chaos.nemesis import Moot, PlanNemesis
 from chaos.turns import Turn
-from chaos.wire.instances import Instance, Instances
 from fakes.history import History, TurnAnswered, TurnEnded, TurnPlanned, TurnSent
 
 POLL = 0.1
@@ -21,7 +19,46 @@ GIVE_UP = 48
 """With so many turns open beyond their budget no further one is delivered: the run has failed, and is not to last for ever."""
 
 
-class Driver:
+class Reachable(Protocol):
+    """An instance, as far as the driver cares."""
+
+    @property
+    def name(self) -> str:
+        """Its name in the history."""
+        ...
+
+    @property
+    def life(self) -> int:
+        """How often it was started."""
+        ...
+
+    @property
+    def ready(self) -> asyncio.Event:
+        """Set while it takes turns."""
+        ...
+
+
+I = TypeVar("I", bound=Reachable)  # noqa: E741 - an instance
+
+
+class Door(Protocol[I]):
+    """The way to the instances of one world. Neither question raises; no answer is a status of None."""
+
+    @property
+    def all(self) -> Sequence[I]:
+        """Every instance, in order."""
+        ...
+
+    async def deliver(self, instance: I, turn: Turn) -> tuple[int | None, str | None]:
+        """POST /turns: the HTTP status, and the reason where it is no success."""
+        ...
+
+    async def status(self, instance: I, turn_id: str) -> tuple[int | None, Mapping[str, object]]:
+        """GET /turns/{turn_id}: the HTTP status, and the JSON object ({} where there is none)."""
+        ...
+
+
+class Driver(Generic[I]):
     """Delivers turns to instances in turn, again after a failure or when the instance lost them, and watches them.
 
     Args:
@@ -31,22 +68,20 @@ class Driver:
     """
 
     def __init__(
-        self, history: History, nemesis: PlanNemesis, instances: Instances, http: aiohttp.ClientSession, *,
-        in_flight: int, budget: float,
+        self, history: History, nemesis: PlanNemesis, door: Door[I], *, in_flight: int, budget: float
     ) -> None:
         self._history = history
         self._nemesis = nemesis
-        self._instances = instances
-        self._http = http
+        self._door = door
         self._places = asyncio.Semaphore(in_flight)
         self._budget = budget
         self._next = itertools.count()
         self._attempts: dict[str, int] = {}
         self._turns: dict[str, Turn] = {}
-        self._home: dict[str, Instance] = {}
+        self._home: dict[str, I] = {}
         self._watching: dict[str, asyncio.Task[None]] = {}
         self._began: dict[str, float] = {}
-        self._extra: set[asyncio.Task[None]] = set()
+        self._extra: dict[asyncio.Task[None], None] = {}
         self.unanswered = 0
         self.given_up = False
 
@@ -103,12 +138,12 @@ class Driver:
             await self._send(turn, target)
 
         task = asyncio.get_running_loop().create_task(again())
-        self._extra.add(task)
-        task.add_done_callback(self._extra.discard)
+        self._extra[task] = None
+        task.add_done_callback(lambda done: self._extra.pop(done, None))
         return f"turn {turn.turn_id} once more to {target.name}"
 
-    def _choose(self, to: str, home: Instance | None) -> Instance:
-        everyone = self._instances.all
+    def _choose(self, to: str, home: I | None) -> I:
+        everyone = self._door.all
         if home is None or to == "any":
             return everyone[next(self._next) % len(everyone)]
         if to == "same":
@@ -138,7 +173,7 @@ class Driver:
         life = instance.life
         while True:
             await asyncio.sleep(POLL)
-            status, data = await self._status(instance, turn.turn_id)
+            status, data = await self._door.status(instance, turn.turn_id)
             if status == 200 and data.get("status") in ("done", "failed"):
                 detail = data.get("detail")
                 return str(data["status"]), None if detail is None else str(detail)
@@ -147,10 +182,10 @@ class Driver:
                 instance = await self._accepted(turn)
                 life = instance.life
 
-    async def _accepted(self, turn: Turn) -> Instance:
+    async def _accepted(self, turn: Turn) -> I:
         while True:
             instance = self._choose("any", None)
-            if not instance.ready.is_set() and any(i.ready.is_set() for i in self._instances.all):
+            if not instance.ready.is_set() and any(i.ready.is_set() for i in self._door.all):
                 continue
             status = await self._send(turn, instance)
             if status is not None and 200 <= status < 300:
@@ -158,38 +193,17 @@ class Driver:
                 return instance
             await asyncio.sleep(0.2)
 
-    async def _send(self, turn: Turn, instance: Instance) -> int | None:
+    async def _send(self, turn: Turn, instance: I) -> int | None:
         attempt = self._attempts[turn.turn_id] = self._attempts.get(turn.turn_id, 0) + 1
         common = {
             "conversation": turn.conversation_id, "turn_id": turn.turn_id, "instance": instance.name, "attempt": attempt,
         }
         await self._nemesis.at(self._history.record(TurnSent, **common))
-        status: int | None = None
-        reason: str | None = None
-        try:
-            async with self._http.post(
-                f"{instance.url}/turns", json=turn.body(), timeout=aiohttp.ClientTimeout(total=10)
-            ) as answer:
-                body = await answer.read()
-                status = answer.status
-                if status >= 300:
-                    reason = body[:200].decode(errors="replace")
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            reason = f"{type(error).__name__}: {error}"
+        status, reason = await self._door.deliver(instance, turn)
         if status is not None and 200 <= status < 300:
             self._home.setdefault(turn.turn_id, instance)
         await self._nemesis.at(self._history.record(TurnAnswered, **common, http_status=status, reason=reason))
         return status
-
-    async def _status(self, instance: Instance, turn_id: str) -> tuple[int | None, dict[str, object]]:
-        try:
-            async with self._http.get(
-                f"{instance.url}/turns/{turn_id}", timeout=aiohttp.ClientTimeout(total=5)
-            ) as answer:
-                data = await answer.json(content_type=None)
-                return answer.status, data if isinstance(data, dict) else {}
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
-            return None, {}
 
 
 class _Place:
