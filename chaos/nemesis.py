@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from chaos.plan import Do, Plan, Rule, parse
-from fakes.faults import FAKE_FAULTS, Fault
+from fakes.faults import FAKE_FAULTS, RUN_FAULTS, Fault, Runs
 from fakes.history import Event, FaultFailed, FaultHealed, FaultInjected, FaultIntended, History
 
 Heal = Callable[[], Awaitable[str | None]]
@@ -76,6 +76,8 @@ class PlanNemesis:
     def __init__(self, history: History, world: World, *, seed: int, clock: Callable[[], float]) -> None:
         self._history = history
         self._world = world
+        self.runs: Runs | None = None
+        """the fake Assistants API, set when it is there"""
         self._seed = seed
         self._clock = clock
         self._start = clock()
@@ -120,6 +122,11 @@ class PlanNemesis:
         """Whether a rule with a time of its own (`at`) has yet to fire."""
         return any(not timer.done() for timer in self._timers)
 
+    @property
+    def lasting(self) -> bool:
+        """Whether something that lasts is broken now."""
+        return bool(self._open)
+
     def restart_clock(self) -> None:
         """Seconds of `at`, `from` and `until` count from now."""
         self._start = self._clock()
@@ -136,7 +143,9 @@ class PlanNemesis:
         mine: list[Fault] = []
         for armed in fired:
             for do in armed.rule.do:
-                if do.fault in FAKE_FAULTS:
+                if do.fault in RUN_FAULTS and event.kind in ("tool_requested", "effect_committed"):
+                    await self._befall(armed, do, event)
+                elif do.fault in FAKE_FAULTS:
                     mine.append(self._hand_over(armed, do, event))
                 else:
                     await self._carry_out(armed, do, event)
@@ -163,6 +172,12 @@ class PlanNemesis:
             )
 
         return Fault(do.fault, do.args, injected)
+
+    async def _befall(self, armed: _Armed, do: Do, event: Event) -> None:
+        if self.runs is None:
+            raise RuntimeError("this world has no fake Assistants API to carry out a fault on a run")
+        fault = self._hand_over(armed, do, event)
+        await self.runs.befall(fault, getattr(event, "run_id", None), event.conversation)
 
     async def _carry_out(self, armed: _Armed, do: Do, event: Event | None) -> None:
         self._intend(armed, do, event)

@@ -18,6 +18,7 @@ POINTS = frozenset(
 EDGES = ("assistants", "tool-gateway", "tool-results", "llm", "store")
 TOXICS = ("latency", "bandwidth", "slow_close", "timeout", "slicer", "limit_data", "reset_peer")
 WHICH = ("sender", "other", "any", "all")
+MISCHIEF = ("lose_request", "lose_reply", "delay", "duplicate", "reorder", "no_connect")
 
 _EDGE = Param(EDGES, "tool-gateway", "the edge: every proxy of it, or the sender's with which = sender")
 _TARGET = Param(("coordinator", "replica"), "coordinator", "what kind of process")
@@ -50,8 +51,18 @@ WORLD_FAULTS: Mapping[str, FaultKind] = {
               to=Param(("same", "other", "any"), "other", "which instance gets it"),
               after=Param(float, 0.0, "seconds to wait first")),
         _kind("store_outage", "the shared store refuses every write for some time", seconds=Param(float, 0.5, "how long")),
+        _kind("network", "single messages on an edge are lost, late, doubled or overtaken (simulation only)",
+              proxy=_EDGE, what=Param(MISCHIEF, "lose_reply", "what happens to them (no_connect: a connection is not made)"),
+              n=Param(int, 1, "to how many messages of each instance, from the next one on"),
+              delay=Param(float, 0.5, "seconds: how late, how much later the double, the longest wait to be overtaken"),
+              which=Param(WHICH, "all", "whose messages"), seconds=Param(float, 1.0, "how long it goes on at most")),
+        _kind("clock_jump", "clocks jump ahead: everybody's, the fakes' included, or one instance's (simulation only)",
+              seconds=Param(float, 86_400.0, "how far"), back=Param(("no", "yes"), "no", "backwards instead"),
+              which=Param(WHICH, "all", "whose clock")),
     )
 }
+SIMULATION_ONLY = frozenset({"network", "clock_jump"})
+"""Words that have no meaning on the wire."""
 
 FAULTS: Mapping[str, FaultKind] = {**FAKE_FAULTS, **WORLD_FAULTS}
 

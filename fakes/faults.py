@@ -38,6 +38,14 @@ class Nemesis(Protocol):
         ...
 
 
+class Runs(Protocol):
+    """The fake Assistants API, as the nemesis sees it: what happens to a run while something else is going on elsewhere."""
+
+    async def befall(self, fault: Fault, run_id: str | None, conversation: str | None) -> None:
+        """Make a fault of `RUN_FAULTS` on this run, or on the conversation's latest one that has not ended."""
+        ...
+
+
 class NoFaults:
     """The nemesis of a calm day."""
 
@@ -84,13 +92,16 @@ FAKE_FAULTS: dict[str, FaultKind] = {
         _kind("refuse_submit", "submit_received", "the submit is refused before anything is committed",
               status=Param(int, 503, "HTTP status of the answer")),
         _kind("lose_submit", "submit_received", "the submit never arrives: nothing is committed, the connection is cut"),
-        _kind("regenerate_step", "action_required run_told", "the serving layer lost the step: it is generated again",
+        _kind("regenerate_step", "action_required run_told tool_requested effect_committed",
+              "the serving layer lost the step: it is generated again",
               ids=Param(("same", "new"), "same", "whether the calls keep their ids"),
               after=Param(float, 0.0, "seconds until the step is lost")),
         _kind("barrier", "run_told", "hold answers about this run until n instances wait, then release them together",
               n=Param(int, 2, "how many instances"), seconds=Param(float, 1.0, "longest hold, in seconds")),
-        _kind("cancel_run", "run_created action_required run_told", "somebody else cancels the run"),
-        _kind("expire_run", "run_created action_required run_told", "the run passes its expires_at now"),
+        _kind("cancel_run", "run_created action_required run_told tool_requested effect_committed",
+              "somebody else cancels the run"),
+        _kind("expire_run", "run_created action_required run_told tool_requested effect_committed",
+              "the run passes its expires_at now"),
         _kind("duplicate_delivery", "submit_received message_added run_created", "the router delivers this POST a second time"),
         # the fake tool gateway
         _kind("lose_request", "tool_requested", "the request never reaches the tool: no effect, the connection is cut"),
@@ -108,9 +119,14 @@ FAKE_FAULTS: dict[str, FaultKind] = {
         _kind("duplicate_callback", "callback_due", "an asynchronous result is posted more than once",
               n=Param(int, 2, "copies in all"), gap=Param(float, 0.1, "seconds between copies")),
         _kind("late_callback", "callback_due", "an asynchronous result is posted late", seconds=Param(float, 1.5, "seconds")),
+        _kind("foreign_callback", "callback_due",
+              "before the result, that of a call of another run is posted, which has the same tool_call_id"),
         _kind("reorder_callbacks", "callback_due", "an asynchronous result waits until the next one was posted",
               seconds=Param(float, 1.0, "longest wait, in seconds")),
         # the fake LLM serving
         _kind("lose_generation", "generation_started", "the replica's answer is lost; the router tries another replica"),
     )
 }
+
+RUN_FAULTS = frozenset({"cancel_run", "expire_run", "regenerate_step"})
+"""Faults of the Assistants API that a rule may also tie to an event of the tool gateway, such as the first commit."""

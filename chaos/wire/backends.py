@@ -75,6 +75,7 @@ class Backends:
             Core(time.time, Ids(settings.seed, "assistants")), self._history, self._nemesis, self._generate,
             repeat_submit=settings.repeat_submit, poll_after_ms=round(settings.poll_interval * 1000),
         )
+        self._nemesis.runs = self.assistants
         self.gateway = GatewayEndpoint(
             GatewayCore(settings.gateway, clock=time.time, ids=Ids(settings.seed, "gateway")),
             self._history, self._nemesis, post=self._post, log=self.audit_log, admin_token=self._token, clock=time.time,

@@ -9,6 +9,7 @@ from typing import Any
 from chaos.aim import Aim
 from chaos.driver import Driver
 from chaos.nemesis import Heal, Moot
+from chaos.vocabulary import SIMULATION_ONLY
 from chaos.wire.edges import Edges
 from chaos.wire.instances import Instance, Instances
 from chaos.wire.store import SqliteStore
@@ -32,6 +33,8 @@ class WireWorld:
 
     async def carry_out(self, fault: str, args: Mapping[str, Any], cause: Event | None) -> Done:
         """Do it now (see `chaos.nemesis.World`)."""
+        if fault in SIMULATION_ONLY:
+            raise OSError(f"{fault} has no meaning on the wire; run this plan in the simulation")
         if fault == "toxic":
             return await self.edges.toxic(args, self._aim.owner(args["which"], cause, self.instances.all))
         if fault == "proxy_down":

@@ -18,7 +18,7 @@ from fakes.assistants.runs import Run, encode
 from fakes.assistants.submits import Submits
 from fakes.assistants.watch import View, Watch
 from fakes.exchange import BadBody, Handler, Operation, Reply, Request, Router, json_object
-from fakes.faults import Nemesis
+from fakes.faults import Fault, Nemesis
 from fakes.history import History, RunCreated, RunTold
 
 _HEADERS = {
@@ -91,6 +91,15 @@ class AssistantsEndpoint:
     def operations(self) -> Sequence[Operation]:
         """The 23 operations."""
         return self._router.operations
+
+    async def befall(self, fault: Fault, run_id: str | None, conversation: str | None) -> None:
+        """Make a fault that is tied to an event elsewhere (see `fakes.faults.Runs`); nothing happens where no run fits."""
+        watch = self._driver.watches.get(run_id or "")
+        if watch is None and conversation is not None:
+            theirs = (w for w in reversed(self._driver.watches.values()) if w.conversation == conversation)
+            watch = next((w for w in theirs if w.run.ended_at is None), None)
+        if watch is not None:
+            await self._driver.disturb(watch, (fault,), watch.run.pending)
 
     async def handle(self, request: Request) -> Reply:
         """Answer one request. Raises Cut where a fault ends the connection without an answer."""

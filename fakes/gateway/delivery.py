@@ -17,6 +17,8 @@ from fakes.history import CallbackDue, CallbackPosted, History
 Post = Callable[[str, dict[str, Any]], Awaitable[int]]
 """Posts a JSON body to a URL and returns the HTTP status. Raises OSError (TimeoutError included) when no answer came."""
 
+FOREIGN_EFFECT = "INC-00000"
+"""An effect that the ledger does not hold."""
 FIRST_BACKOFF = 0.1
 LONGEST_BACKOFF = 1.0
 
@@ -44,6 +46,9 @@ class Deliveries:
             "instance": call.instance,
         }
         asked = Asked(await self._nemesis.at(self._history.record(CallbackDue, **told)))
+        if asked.has("foreign_callback"):
+            await self._attempt(call, _foreign(call))
+            asked.injected("foreign_callback", f"{FOREIGN_EFFECT} of another run was posted for {call.tool_call_id}")
         if asked.has("late_callback"):
             seconds = asked.first("late_callback", "seconds")
             await asyncio.sleep(seconds)
@@ -112,3 +117,15 @@ def _body(call: ToolCall, result: Result) -> dict[str, Any]:
     else:
         body["output"] = result.output
     return body
+
+
+def _foreign(call: ToolCall) -> dict[str, Any]:
+    """A result that looks like one of this call, and says that it is of another run: ids of calls are unique per run only."""
+    other = call.request_id.rpartition("_")[2]
+    return {
+        "thread_id": f"thread_{other}",
+        "run_id": f"run_{other}",
+        "step_id": f"step_{other}",
+        "tool_call_id": call.tool_call_id,
+        "output": f'{{"ticket_id":"{FOREIGN_EFFECT}","status":"created"}}',
+    }

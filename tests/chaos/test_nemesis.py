@@ -249,3 +249,25 @@ def test_a_spaced_rule_waits_until_nothing_else_is_broken() -> None:
         return s
 
     asyncio.run(main())
+
+
+def test_a_fault_on_a_run_can_be_tied_to_an_event_of_the_gateway() -> None:
+    """The fake Assistants API is asked to make it, and the gateway gets nothing to do."""
+
+    async def main() -> tuple[Setup, list[Any]]:
+        s = Setup()
+        befallen: list[Any] = []
+
+        class Runs:
+            async def befall(self, fault: Any, run_id: str | None, conversation: str | None) -> None:
+                befallen.append((fault.name, fault.args["ids"], run_id, conversation))
+                fault.injected()
+
+        s.nemesis.runs = Runs()
+        s.nemesis.arm(plan({"event": "tool_requested"}, {"fault": "regenerate_step", "ids": "new"}))
+        assert await s.request() == []
+        return s, befallen
+
+    s, befallen = asyncio.run(main())
+    assert befallen == [("regenerate_step", "new", None, "C1")]
+    assert s.kinds() == ["fault_intended", "fault_injected"]

@@ -319,6 +319,26 @@ def test_regeneration_leaves_an_accepted_step_alone() -> None:
     assert api.plan.injected == []
 
 
+@pytest.mark.parametrize("by", ["run", "conversation"])
+def test_a_run_can_be_disturbed_from_elsewhere(by: str) -> None:
+    """An event of the gateway names the run, or only the conversation: the step that waits is generated again."""
+
+    async def scene(api: Api) -> None:
+        path, before = await api.waiting()
+        done: list[str | None] = []
+        fault = Fault("regenerate_step", {"ids": "new", "after": 0.0}, done.append)
+        run = before["id"] if by == "run" else None
+        await api.endpoint.befall(fault, "run_unknown", "another conversation")
+        assert done == []
+        api.endpoint._driver.watches[before["id"]].conversation = "C1"
+        await api.endpoint.befall(fault, run, "C1")
+        assert len(done) == 1
+        await api.until(path, "requires_action")
+        assert ids_of(await api.call("GET", path)) != ids_of(before)
+
+    play(scene)
+
+
 def test_regenerated_at_once() -> None:
     """At action_required the step can be lost before anybody saw it."""
 

@@ -515,6 +515,23 @@ def test_slow_after_commit_delays_the_result_and_not_the_acceptance() -> None:
 # --- faults of callbacks ---
 
 
+def test_a_foreign_callback_comes_before_the_result() -> None:
+    """The same tool_call_id, and everything else of another run; then the result itself."""
+
+    async def scenario(world: World) -> None:
+        world.nemesis.plan("callback_due", "foreign_callback")
+        await world.call(later=True)
+        await world.until(lambda: len(world.posted) == 2)
+        foreign, own = world.posted
+        assert foreign["tool_call_id"] == own["tool_call_id"]
+        assert all(foreign[name] != own[name] for name in ("thread_id", "run_id", "step_id", "output"))
+        assert "INC-00000" in foreign["output"]
+        assert len(world.events(CallbackPosted)) == len(world.effects) == 1
+        assert world.nemesis.made == ["foreign_callback"]
+
+    run(scenario)
+
+
 def test_a_duplicated_callback_is_posted_n_times() -> None:
     """Copies are told apart in the history and alike on the wire."""
 
