@@ -126,6 +126,7 @@ class Instance:
         for task, owner in list(self.chamber.loop.owners.items()):
             if owner == self.name:
                 task.cancel()
+        self.app.service.store.close()  # the system would close the dead process' file; nothing is written by that
 
     async def call(self, method: str, path: str, body: Any = None) -> tuple[int, dict[str, Any]]:
         if not self.alive:
