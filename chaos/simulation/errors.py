@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from pathlib import Path
+from types import FrameType
+
 WAY_OUT = "run it on the wire: anechoic gate --world wire"
 
 
@@ -18,7 +23,8 @@ class Refused(SimulationError):
 
     def __init__(self, call: str, where: str | None = None) -> None:
         at = f" at {where}" if where else ""
-        super().__init__(f"{call}{at} is refused: a simulation is one thread in virtual time, and nothing real is in it; {WAY_OUT}")
+        why = "a simulation is one thread in virtual time, and nothing real is in it"
+        super().__init__(f"{call}{at} is refused: {why}; {WAY_OUT}")
         self.call = call
         self.where = where
 
@@ -37,3 +43,16 @@ class Blocked(SimulationError):
 
 class Interrupt(BaseException):
     """Thrown into code that does not come back, past its `except Exception`. Never leaves the simulation."""
+
+
+_LIBRARIES = (os.path.dirname(os.__file__), sys.base_prefix, sys.prefix, str(Path(__file__).parent))
+
+
+def where(frame: FrameType | None) -> str | None:
+    """The innermost place outside the standard library, installed packages and the simulation, as file:line in function."""
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if not file.startswith(("<", *_LIBRARIES)):
+            return f"{file}:{frame.f_lineno} in {frame.f_code.co_qualname}"
+        frame = frame.f_back
+    return None

@@ -9,19 +9,24 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import heapq
 import itertools
+import sys
 from asyncio import events
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
-from chaos.simulation.errors import Deadlock, Exhausted, Interrupt, Refused, SimulationError
+from chaos.simulation.errors import Deadlock, Exhausted, Interrupt, Refused, SimulationError, where
 from chaos.simulation.lives import LIFE, Life
 
 CLOCK_RESOLUTION = 1e-9
 BUSY_STEPS = 200_000
 """So many steps without a moment of virtual time passing, and somebody spins."""
+
+QUICK = {("openai._base_client", "get_platform")}
+"""What may be asked to run in a thread: done at once, it makes no difference."""
 
 T = TypeVar("T")
 
@@ -57,7 +62,9 @@ class TimerHandle(Handle):
     def __init__(
         self, when: float, callback: Callable[..., object], args: tuple[Any, ...], context: contextvars.Context
     ) -> None:
-        super().__init__(callback, args, context)
+        self.callback = callback  # as Handle does, without the call: there are many of these
+        self.args = args
+        self.context = context
         self._when = when
 
     def when(self) -> float:
@@ -71,14 +78,11 @@ class Task(asyncio.Task[T]):
     number: int
     life: Life | None
 
-    def __new__(cls, *args: Any, number: int = 0, life: Life | None = None, **kwargs: Any) -> Task[T]:
+    def __new__(cls, coro: object, *, loop: VirtualLoop, **options: Any) -> Task[T]:
         made = super().__new__(cls)
-        made.number = number
-        made.life = life
+        made.number = next(loop.task_numbers)
+        made.life = loop.life_of_next
         return made
-
-    def __init__(self, *args: Any, number: int = 0, life: Life | None = None, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
 
     def __hash__(self) -> int:
         return self.number
@@ -106,7 +110,8 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self._ready: deque[Handle] = deque()
         self._timers: list[tuple[float, int, TimerHandle]] = []
         self._numbers = itertools.count()
-        self._task_numbers = itertools.count()
+        self.task_numbers = itertools.count()
+        self.life_of_next: Life | None = None
         self._busy_since = 0
         self._running = False
         self._closed = False
@@ -211,7 +216,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     def _exhausted(self, handle: Handle) -> SimulationError:
         who = getattr(handle.callback, "__self__", None)
         life = handle.context.get(LIFE)
-        by = f"{life.instance if life else 'the harness'}: {_described(who) if isinstance(who, asyncio.Task) else handle!r}"
+        by = f"{life.instance if life else 'the harness'}: {_described(who) if isinstance(who, asyncio.Task) else handle}"
         if self.steps > self._max_steps:
             return Exhausted(f"the simulation took more than {self._max_steps} steps, at {self._now:.3f} s; next was {by}")
         return Exhausted(
@@ -238,7 +243,10 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self, delay: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
     ) -> TimerHandle:
         """Run it `delay` seconds from now."""
-        return self.call_at(self._now + delay, callback, *args, context=context)
+        when = self._now + delay
+        handle = TimerHandle(when, callback, args, context if context is not None else contextvars.copy_context())
+        heapq.heappush(self._timers, (when, next(self._numbers), handle))
+        return handle
 
     def call_at(  # type: ignore[override]
         self, when: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
@@ -252,7 +260,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         """A future of this loop."""
         return asyncio.Future(loop=self)
 
-    def create_task(  # type: ignore[override]
+    def create_task(
         self, coro: Generator[Any, None, T] | Coroutine[Any, Any, T], *, name: str | None = None,
         context: contextvars.Context | None = None, **options: Any,
     ) -> Task[T]:
@@ -263,8 +271,19 @@ class VirtualLoop(asyncio.AbstractEventLoop):
                 life = context.get(LIFE)
             elif context.get(LIFE) is not life:
                 context.run(LIFE.set, life)
-        number = next(self._task_numbers)
-        return Task(coro, loop=self, name=name, context=context, number=number, life=life, **options)
+        self.life_of_next = life
+        return Task(coro, loop=self, name=name, context=context, **options)
+
+    def run_in_executor(  # type: ignore[override]
+        self, executor: object, func: Callable[..., Any], *args: Any
+    ) -> asyncio.Future[Any]:
+        """Refused, but for what SDKs are known to put into a thread although it is quick: that is done on the spot."""
+        inner = func.args[0] if isinstance(func, functools.partial) and func.args else func
+        if (getattr(inner, "__module__", None), getattr(inner, "__qualname__", None)) not in QUICK:
+            _refuse(self, "run_in_executor")
+        done = self.create_future()
+        done.set_result(func(*args))
+        return done
 
     def get_debug(self) -> bool:
         """Never."""
@@ -306,7 +325,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     async def shutdown_asyncgens(self) -> None:
         """There is nothing to do."""
 
-    async def shutdown_default_executor(self, timeout: float | None = None) -> None:  # type: ignore[override]
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
         """There is nothing to do."""
 
 
@@ -317,12 +336,16 @@ def _described(task: asyncio.Task[Any]) -> str:
     return f"{getattr(coroutine, '__qualname__', coroutine)}{at}"
 
 
+def _refuse(loop: VirtualLoop, name: str) -> NoReturn:
+    error = Refused(f"loop.{name}()", where(sys._getframe(2)))
+    if loop.is_running():
+        loop.doom = loop.doom or error
+    raise error
+
+
 def _refusing(name: str) -> Callable[..., Any]:
     def refuse(self: VirtualLoop, *args: Any, **kwargs: Any) -> Any:
-        error = Refused(f"loop.{name}()")
-        if self._running:
-            self.doom = self.doom or error
-        raise error
+        _refuse(self, name)
 
     refuse.__name__ = name
     refuse.__doc__ = "Refused: it would be real."
@@ -330,7 +353,7 @@ def _refusing(name: str) -> Callable[..., Any]:
 
 
 for _name in (
-    "run_in_executor set_default_executor getaddrinfo getnameinfo create_connection create_server start_tls create_unix_server "
+    "set_default_executor getaddrinfo getnameinfo create_connection create_server start_tls create_unix_server "
     "create_unix_connection create_datagram_endpoint connect_accepted_socket sendfile connect_read_pipe connect_write_pipe "
     "subprocess_shell subprocess_exec add_reader remove_reader add_writer remove_writer sock_recv sock_recv_into sock_recvfrom "
     "sock_recvfrom_into sock_sendall sock_sendto sock_connect sock_accept sock_sendfile add_signal_handler "

@@ -9,23 +9,21 @@ Out of reach are `datetime.now()` and names taken out of a module at its import 
 from __future__ import annotations
 
 import os
+import platform
 import random
 import sqlite3
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, MutableMapping
-from pathlib import Path
-from types import FrameType
 from typing import Any
 
-from chaos.simulation.errors import Refused
+from chaos.simulation.errors import Refused, where
 from chaos.simulation.lives import LIFE
 from chaos.simulation.loop import VirtualLoop
 
+THREAD = "threading.Thread.start() (a plain `def` endpoint of FastAPI or Starlette runs in a thread, too)"
 REAL = {
-    "_thread.start_new_thread": "starting a thread (a plain `def` endpoint of FastAPI or Starlette runs in one, too)",
-    "_thread.start_joinable_thread": "starting a thread (a plain `def` endpoint of FastAPI or Starlette runs in one, too)",
     "socket.connect": "socket.connect()",
     "socket.bind": "socket.bind()",
     "socket.sendto": "socket.sendto()",
@@ -39,7 +37,6 @@ REAL = {
 }
 """Audit events of Python, and how they are called."""
 
-_LIBRARIES = tuple(str(Path(p)) for p in {os.path.dirname(os.__file__), sys.base_prefix, sys.prefix, str(Path(__file__).parent)})
 _within: list[Surroundings] = []
 _hooked = False
 
@@ -67,6 +64,7 @@ class Surroundings:
         self._thread = threading.get_ident()
         self._outer_dice = random.getstate()
         random.setstate(self._dice)
+        self._replace(threading.Thread, "start", lambda thread: self.refuse(THREAD))
         for name, value in self._virtual().items():
             module, _, attribute = name.rpartition(".")
             self._replace(sys.modules[module], attribute, value)
@@ -101,6 +99,7 @@ class Surroundings:
             "time.monotonic_ns": lambda: int(loop.time() * 1e9),
             "time.perf_counter": loop.time,
             "time.perf_counter_ns": lambda: int(loop.time() * 1e9),
+            "_thread.start_new_thread": lambda *given: self.refuse(THREAD),
             "time.sleep": lambda seconds: self.refuse(f"time.sleep({seconds!r})"),
             "os.urandom": randbytes,
             "random._urandom": randbytes,
@@ -108,11 +107,11 @@ class Surroundings:
             "sqlite3.dbapi2.connect": self._connect,
         }
 
-    def _replace(self, module: Any, name: str, virtual: Callable[..., Any]) -> None:
+    def _replace(self, owner: Any, name: str, virtual: Callable[..., Any]) -> None:
         """Other threads keep what is real."""
-        real = getattr(module, name)
+        real = getattr(owner, name)
         thread, ident = self._thread, threading.get_ident
-        self._put(module, name, lambda *a, **k: virtual(*a, **k) if ident() == thread else real(*a, **k))
+        self._put(owner, name, lambda *a, **k: virtual(*a, **k) if ident() == thread else real(*a, **k))
 
     def _put(self, owner: Any, name: str, value: Any) -> None:
         self._undo.append((owner, name, getattr(owner, name)))
@@ -149,21 +148,12 @@ class _Environ(MutableMapping[str, str]):
         return dict(self)
 
 
-def where(frame: FrameType | None) -> str | None:
-    """The innermost place outside the standard library, installed packages and the simulation, as file:line in function."""
-    while frame is not None:
-        file = frame.f_code.co_filename
-        if not file.startswith(("<", *_LIBRARIES)):
-            return f"{file}:{frame.f_lineno} in {frame.f_code.co_qualname}"
-        frame = frame.f_back
-    return None
-
-
 def _hook() -> None:
     """Audit hooks cannot be taken back: one for the process, which looks only while a simulation runs."""
     global _hooked
     if not _hooked:
         _hooked = True
+        _ = platform.uname().processor  # found out by a process once, and then known: SDKs put it into their headers
         sys.addaudithook(_audit)
 
 

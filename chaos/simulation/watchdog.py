@@ -10,9 +10,8 @@ import threading
 from types import FrameType
 from typing import Any
 
-from chaos.simulation.errors import WAY_OUT, Blocked, Interrupt
+from chaos.simulation.errors import WAY_OUT, Blocked, Interrupt, where
 from chaos.simulation.loop import VirtualLoop
-from chaos.simulation.surroundings import where
 
 
 class Watchdog:

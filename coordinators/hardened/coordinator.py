@@ -76,8 +76,12 @@ class Coordinator:
             self.log.coordinator("ERROR", f"turn {turn.turn_id} failed: {type(error).__name__}: {error}")
             await self.finish(conduct, "failed", f"{type(error).__name__}: {error}")
         finally:
-            for task in conduct.tasks.values():
-                task.cancel()
+            self.leave(conduct)
+
+    def leave(self, conduct: Conduct) -> None:
+        """Stop what works on calls of a turn that this instance conducts no longer."""
+        for task in conduct.tasks.values():
+            task.cancel()
 
     async def follow(self, conduct: Conduct) -> Run | None:
         """Poll the run and act on it until it has ended; None when this instance is stopping. Raises TurnLost, Refused."""
@@ -114,9 +118,9 @@ class Coordinator:
         asked = self.asked(run, *step)
         slots = [a.slot for a in asked]
         outcomes = self.begin(conduct, asked)
-        if len(outcomes) < len(slots):
+        if not self.ready(slots, outcomes):
             outcomes = await self.await_outcomes(conduct, slots, pace.next())
-        if len(outcomes) < len(slots):
+        if not self.ready(slots, outcomes):
             return True
         if await self.submission.submit(conduct, asked, outcomes):
             pace.reset()
@@ -148,6 +152,10 @@ class Coordinator:
             for position, call in enumerate(run.calls)
         ]
 
+    def ready(self, slots: list[str], outcomes: dict[str, str | None]) -> bool:
+        """Whether the step can be submitted: every call has its outcome."""
+        return len(outcomes) == len(slots)
+
     def begin(self, conduct: Conduct, asked: list[Asked]) -> dict[str, str | None]:
         """Have every call worked on that has no outcome yet; the outcomes so far, by slot."""
         outcomes = self.store.outcomes([a.slot for a in asked])
@@ -175,7 +183,7 @@ class Coordinator:
                 while True:
                     conduct.news.clear()
                     outcomes = self.store.outcomes(slots)
-                    if len(outcomes) == len(slots):
+                    if self.ready(slots, outcomes):
                         return outcomes
                     await conduct.news.wait()
         except TimeoutError:

@@ -117,13 +117,13 @@ class Dispatcher:
 
     async def claim(self, conduct: Conduct, asked: Asked) -> tuple[Claim, bool]:
         """The claim on the call, and whether it is new: then, and only then, the call is to be sent without a look."""
+        return await until_stored(lambda: self.claim_now(conduct, asked))
 
-        def attempt() -> tuple[Claim, bool]:
-            if not self.is_wanted(conduct):
-                raise NotWanted(asked.slot)
-            return self.store.claim(conduct.turn, asked, self._clock())
-
-        return await until_stored(attempt)
+    def claim_now(self, conduct: Conduct, asked: Asked) -> tuple[Claim, bool]:
+        """The same, if the store is there. Raises StoreUnavailable, TurnLost or NotWanted."""
+        if not self.is_wanted(conduct):
+            raise NotWanted(asked.slot)
+        return self.store.claim(conduct.turn, asked, self.now())
 
     async def send(self, conduct: Conduct, claim: Claim) -> Outcome:
         """Send the call once, right after its intent was logged."""
@@ -227,9 +227,13 @@ class Dispatcher:
         self._log.coordinator("ERROR", f"in_doubt run={claim.run_id} tool_call={claim.tool_call_id} tool={claim.tool}")
         await until_stored(lambda: self.store.put_in_doubt(claim.slot))
 
+    def now(self) -> float:
+        """Unix seconds."""
+        return self._clock()
+
     def age(self, claim: Claim) -> float:
         """Seconds since the call was first sent."""
-        return self._clock() - claim.first_sent
+        return self.now() - claim.first_sent
 
     async def settled_within(self, conduct: Conduct, claim: Claim, seconds: float) -> bool:
         """Wait for the result of a claim; whether it came. Raises NotWanted when the run stops waiting meanwhile.

@@ -145,7 +145,7 @@ class Hardened:
         if self.settings.role == "coordinator":
             return 404, {"error": {"message": "this instance is a coordinator: it takes no tool results"}}
         result = posted_result(body)
-        status = "ignored: it names no call" if result is None else self.receiver.receive(result)
+        status = "ignored: it names no call" if result is None else await self.receiver.receive(result)
         return 200, {"status": status}
 
     def in_doubt(self) -> Reply:

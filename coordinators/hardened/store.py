@@ -39,8 +39,12 @@ _CLAIM_FIELDS = _CLAIM.split(", ")
 class Store:
     """The store behind one instance."""
 
+    schema = SCHEMA
+    owned = "EXISTS (SELECT 1 FROM turns WHERE turn_id = ? AND owner = ? AND epoch = ? AND status = 'running')"
+    """The fence of every change made for a turn: a condition over the turn's id, and its owner and epoch as they are shown."""
+
     def __init__(self, path: str) -> None:
-        self._db = Database(path, SCHEMA)
+        self._db = Database(path, self.schema)
 
     def close(self) -> None:
         """Close the connection."""
@@ -105,7 +109,7 @@ class Store:
 
     def check_owner(self, turn: Turn) -> None:
         """Raises TurnLost unless the turn is still run by who took it under this epoch."""
-        if not self._db.read(f"SELECT 1 WHERE {_OWNED}", _show(turn)):
+        if not self._db.read(f"SELECT 1 WHERE {self.owned}", _show(turn)):
             raise TurnLost(turn.turn_id)
 
     def set_thread(self, turn: Turn, thread_id: str) -> Turn:
@@ -128,7 +132,7 @@ class Store:
         """The claim on a call, and whether it was made just now, by this call, with the intent to send. Raises TurnLost."""
         made = self._db.write(
             f"INSERT OR IGNORE INTO claims ({_CLAIM}) "
-            f"SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?, NULL, 0, 0 WHERE {_OWNED} RETURNING 1",
+            f"SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?, NULL, 0, 0 WHERE {self.owned} RETURNING 1",
             (
                 asked.slot, asked.thread_id, asked.run_id, asked.step_id, asked.ordinal, asked.position,
                 asked.call.id, asked.call.name, asked.call.arguments, now, *_show(turn),
@@ -136,13 +140,19 @@ class Store:
         )
         if not made:
             self.check_owner(turn)
-        row = self._db.read(f"SELECT {_CLAIM} FROM claims WHERE slot = ?", (asked.slot,))[0]  # noqa: S608
-        return Claim(**dict(zip(_CLAIM_FIELDS, row, strict=True))), bool(made)
+        claim = self.find_claim(asked.slot)
+        assert claim is not None
+        return claim, bool(made)
+
+    def find_claim(self, slot: str) -> Claim | None:
+        """The claim of that name."""
+        rows = self._db.read(f"SELECT {_CLAIM} FROM claims WHERE slot = ?", (slot,))  # noqa: S608
+        return Claim(**dict(zip(_CLAIM_FIELDS, rows[0], strict=True))) if rows else None
 
     def log_intent(self, turn: Turn, slot: str) -> int:
         """Log the intent to send the call once more; which attempt it is. Raises TurnLost."""
         rows = self._db.write(
-            f"UPDATE claims SET attempt = attempt + 1, waited = 0 WHERE slot = ? AND {_OWNED} RETURNING attempt",  # noqa: S608
+            f"UPDATE claims SET attempt = attempt + 1, waited = 0 WHERE slot = ? AND {self.owned} RETURNING attempt",  # noqa: S608
             (slot, *_show(turn)),
         )
         if not rows:
@@ -155,7 +165,7 @@ class Store:
 
         Only the owner's time counts, so what different owners add never overlaps, and no clocks are compared.
         """
-        self._db.write(f"UPDATE claims SET waited = waited + ? WHERE slot = ? AND {_OWNED}", (seconds, slot, *_show(turn)))  # noqa: S608
+        self._db.write(f"UPDATE claims SET waited = waited + ? WHERE slot = ? AND {self.owned}", (seconds, slot, *_show(turn)))  # noqa: S608
 
     def settle(self, slot: str, output: str) -> None:
         """Store the result of a claimed call; a result that is there already stays."""
@@ -191,7 +201,7 @@ class Store:
         """Store what is about to be submitted; what was stored first stays. Also: whether it was there. Raises TurnLost."""
         stored = self._db.write(
             "UPDATE claims SET submitted = given.value FROM json_each(?) AS given "  # noqa: S608
-            f"WHERE claims.slot = given.key AND claims.submitted IS NULL AND {_OWNED} RETURNING 1",
+            f"WHERE claims.slot = given.key AND claims.submitted IS NULL AND {self.owned} RETURNING 1",
             (json.dumps(outputs), *_show(turn)),
         )
         self.check_owner(turn)
@@ -225,14 +235,10 @@ class Store:
 
     def _change(self, turn: Turn, what: str, *values: str | None) -> None:
         if not self._db.write(
-            f"UPDATE turns SET {what} WHERE turn_id = ? AND {_OWNED} RETURNING 1",  # noqa: S608
+            f"UPDATE turns SET {what} WHERE turn_id = ? AND {self.owned} RETURNING 1",  # noqa: S608
             (*values, turn.turn_id, *_show(turn)),
         ):
             raise TurnLost(turn.turn_id)
-
-
-_OWNED = "EXISTS (SELECT 1 FROM turns WHERE turn_id = ? AND owner = ? AND epoch = ? AND status = 'running')"
-"""The fence of every change made for a turn."""
 
 
 def _show(turn: Turn) -> tuple[str, str | None, int]:

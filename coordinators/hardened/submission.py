@@ -32,7 +32,7 @@ class Receiver:
         self.dispatcher = dispatcher
         self.log = log
 
-    def receive(self, result: ToolResult) -> str:
+    async def receive(self, result: ToolResult) -> str:
         """Store a result before it is acknowledged; what became of it. Raises StoreUnavailable: it is to be posted again."""
         if not result.definite:
             return "ignored: it says nothing about the effect"
@@ -74,8 +74,12 @@ class Submission:
             conduct.steps.pop(ids, None)  # to be looked up again: it may be over, or have come back under other ids
             return False
         conduct.steps[ids] = None
-        await until_stored(lambda: self.store.accept_step(run_id, ordinal))
+        await self.note_accepted(run_id, ordinal)
         return True
+
+    async def note_accepted(self, run_id: str, ordinal: int) -> None:
+        """Store that the step is done."""
+        await until_stored(lambda: self.store.accept_step(run_id, ordinal))
 
     def text_of(self, outcome: str | None) -> str:
         """The output that stands for an outcome; None is a call in doubt."""

@@ -1,0 +1,211 @@
+"""What the nemesis can break in the simulation: the same words as on the wire, and clocks and single messages besides."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from chaos.aim import Aim
+from chaos.driver import Driver
+from chaos.nemesis import Heal, Moot
+from chaos.plan import Plan, PlanError
+from chaos.simulation.instances import Instance, Instances
+from chaos.simulation.network import Edge, Network, Trouble
+from chaos.simulation.serving import SimulatedServing
+from chaos.simulation.store import SimulatedStore
+from chaos.simulation.toxics import Toxic, ToxicError
+from fakes.history import Event, History
+
+Done = tuple[str, float, Heal | None]
+
+
+class SimulatedWorld:
+    """Carries out the faults of `chaos.vocabulary.WORLD_FAULTS`.
+
+    Args:
+        jump: has the clock of the whole world jump by some seconds.
+    """
+
+    driver: Driver[Instance]
+
+    def __init__(
+        self, history: History, *, network: Network, instances: Instances, serving: SimulatedServing, store: SimulatedStore,
+        jump: Callable[[float], None],
+    ) -> None:
+        self._aim = Aim(history)
+        self._network = network
+        self._instances = instances
+        self._serving = serving
+        self._store = store
+        self._jump = jump
+        self._toxics = 0
+
+    async def carry_out(self, fault: str, args: Mapping[str, Any], cause: Event | None) -> Done:
+        """Do it now (see `chaos.nemesis.World`)."""
+        if fault == "toxic":
+            return self._toxic(args, self._edges(args, cause))
+        if fault == "proxy_down":
+            return self._down(args, self._edges(args, cause))
+        if fault == "network":
+            return self._trouble(args, self._edges(args, cause))
+        if fault == "clock_jump":
+            return self._clock_jump(args, cause)
+        if fault == "store_outage":
+            return await self._store.outage(args["seconds"])
+        if fault == "resend_turn":
+            return self.driver.resend(cause.conversation if cause else None, args["to"], args["after"]), 0.0, None
+        if args["target"] == "replica":
+            return await self._replica(fault, args, cause)
+        return await self._coordinator(fault, args, cause)
+
+    # --- edges ----------------------------------------------------------------------------------------------------------
+
+    def _edges(self, args: Mapping[str, Any], cause: Event | None) -> list[Edge]:
+        owner = self._aim.owner(args["which"], cause, self._instances.all)
+        edges = self._network.chosen(args["proxy"], owner)
+        if not edges:
+            raise Moot(f"this run has no proxy on the edge {args['proxy']}")
+        return edges
+
+    def _toxic(self, args: Mapping[str, Any], edges: list[Edge]) -> Done:
+        self._toxics += 1
+        toxic = Toxic.of(f"{args['type']}-{self._toxics}", args)
+        for edge in edges:
+            edge.toxics.append(toxic)
+
+        async def heal() -> str:
+            for edge in edges:
+                edge.remove(toxic)
+            return f"{toxic.name} removed from {_labels(edges)}"
+
+        return f"{toxic.name} {toxic.stream} on {_labels(edges)}", args["seconds"], heal
+
+    def _down(self, args: Mapping[str, Any], edges: list[Edge]) -> Done:
+        for edge in edges:
+            edge.take_down()
+
+        async def heal() -> str:
+            for edge in edges:
+                edge.bring_up()
+            over = [edge for edge in edges if not edge.down]
+            return f"{_labels(over)} up again" if over else "another outage goes on"
+
+        return f"{_labels(edges)} down", args["seconds"], heal
+
+    def _trouble(self, args: Mapping[str, Any], edges: list[Edge]) -> Done:
+        troubles = [(edge, Trouble(args["what"], args["n"], args["delay"])) for edge in edges]
+        for edge, trouble in troubles:
+            edge.troubles.append(trouble)
+
+        async def heal() -> str:
+            left = sum(trouble.left for _, trouble in troubles)
+            for edge, trouble in troubles:
+                if trouble in edge.troubles:
+                    edge.troubles.remove(trouble)
+            return f"{args['what']} on {_labels(edges)} met {args['n'] * len(edges) - left} messages"
+
+        return f"{args['what']} for the next {args['n']} messages on {_labels(edges)}", args["seconds"], heal
+
+    # --- clocks ---------------------------------------------------------------------------------------------------------
+
+    def _clock_jump(self, args: Mapping[str, Any], cause: Event | None) -> Done:
+        seconds = -args["seconds"] if args["back"] == "yes" else args["seconds"]
+        if args["which"] == "all":
+            self._jump(seconds)
+            said = "every clock"
+        else:
+            (instance,) = self._aim.pick(args["which"], cause, self._instances.all)
+            instance.set_clock(seconds)
+            said = f"the clock of {instance.name}"
+
+        async def heal() -> str:
+            return f"{said} goes on from there"
+
+        return f"{said} jumped by {seconds:g} s", 0.0, heal
+
+    # --- instances and replicas -----------------------------------------------------------------------------------------
+
+    async def _coordinator(self, fault: str, args: Mapping[str, Any], cause: Event | None) -> Done:
+        wanted = self._aim.pick(args["which"], cause, self._instances.all)
+        chosen = [i for i in wanted if i.ready.is_set() and not i.paused]
+        if not chosen:
+            raise Moot("the instance is down or paused already")
+        if fault == "pause":
+            return self._pause(chosen, args["seconds"])
+        seconds = args.get("seconds", 0.0)
+        if fault == "kill":
+            said = [await self._instances.down(i, graceful=False) for i in chosen]
+            return ", ".join(said), seconds, self._start_again(chosen, [])
+        # a graceful stop may wait for the very answer that this protocol point holds back: do not wait for it here
+        stops = [asyncio.get_running_loop().create_task(self._instances.down(i, graceful=True)) for i in chosen]
+        await asyncio.sleep(0)
+        return f"graceful stop of {_names(chosen)}", seconds, self._start_again(chosen, stops)
+
+    def _start_again(self, chosen: list[Instance], stops: list[asyncio.Task[str]]) -> Heal:
+        async def heal() -> str:
+            said = await asyncio.gather(*stops)
+            for instance in chosen:
+                await self._instances.start_one(instance)
+            return ", ".join([*said, *(f"{i.name} ready again, life {i.life}" for i in chosen)])
+
+        return heal
+
+    def _pause(self, chosen: list[Instance], seconds: float) -> Done:
+        for instance in chosen:
+            instance.pause()
+
+        async def heal() -> str:
+            for instance in chosen:
+                instance.resume()
+            return f"{_names(chosen)} running again"
+
+        return f"{_names(chosen)} paused for {seconds:g} s", seconds, heal
+
+    async def _replica(self, fault: str, args: Mapping[str, Any], cause: Event | None) -> Done:
+        wanted = self._aim.replicas(args["which"], cause, self._serving.names)
+        up = [replica.name for replica in self._serving.healthy]
+        chosen = [name for name in wanted if name in up]
+        if not chosen:
+            raise Moot(f"{', '.join(wanted)} is down already")
+        said = ", ".join(chosen)
+        if fault == "kill":
+            for name in chosen:
+                await self._serving.kill(name)
+            return f"{said} OOM-killed", 0.0, self._healthy(said, [])
+        loop = asyncio.get_running_loop()
+        if fault == "pause":
+            work = [loop.create_task(self._serving.pause(name, args["seconds"])) for name in chosen]
+        else:
+            work = [loop.create_task(self._serving.restart(name)) for name in chosen]
+        await asyncio.sleep(0)
+        return f"{fault} of {said}", args.get("seconds", 0.0), self._healthy(said, work)
+
+    def _healthy(self, said: str, work: list[asyncio.Task[None]]) -> Heal:
+        async def heal() -> str:
+            await asyncio.gather(*work)
+            if not await self._serving.wait_healthy(timeout=20):
+                raise OSError(f"after {said}: not every replica is healthy after 20 s")
+            return f"{said} healthy again"
+
+        return heal
+
+
+def check(plans: Iterable[Plan]) -> None:
+    """Raises PlanError for a fault that has no meaning in the simulation."""
+    for plan in plans:
+        for rule in plan.rules:
+            for do in rule.do:
+                if do.fault == "toxic":
+                    try:
+                        Toxic.of(do.fault, do.args)
+                    except ToxicError as error:
+                        raise PlanError(f"rule {rule.id}: {error}") from None
+
+
+def _labels(edges: list[Edge]) -> str:
+    return ", ".join(edge.label for edge in edges)
+
+
+def _names(instances: list[Instance]) -> str:
+    return ", ".join(instance.name for instance in instances)
