@@ -35,6 +35,7 @@ Examples:
   anechoic gate --command "node coordinator.mjs" --instances 3 --plan stale-polls --plan kill-after-commit
   anechoic gate --command "python my_coordinator.py" --plan stale-polls+slow-tool --seed 7 --report-dir report
   anechoic gate --url http://127.0.0.1:9000 --gateway keyed
+  anechoic gate --world simulation --coordinator my_package.main:create_app --examples 1000 --report-dir report
 
 {EXITS}
 """)
@@ -59,6 +60,11 @@ def gate(
     turn_budget: Annotated[float, typer.Option(help="Seconds to wait for open turns before faults are healed.")] = 30.0,
     quiesce: Annotated[float, typer.Option(help="Seconds that the system has to come to rest after everything was healed; a turn still open then was never answered.")] = 20.0,
     base_port: Annotated[int | None, typer.Option(help="First of the fixed ports of the proxies (3 for each instance).")] = None,
+    world: Annotated[str | None, typer.Option(help="Where to search: simulation (virtual time, one process) or wire (real processes).")] = None,
+    examples: Annotated[int | None, typer.Option(help="Search: draw so many cases instead of running plans [default in the simulation: 300].")] = None,
+    max_time: Annotated[float | None, typer.Option(help="Search: seconds after which no further example is begun.")] = None,
+    derandomize: Annotated[bool, typer.Option("--derandomize", help="Search: the same examples in every run, for CI.")] = False,
+    database: Annotated[Path | None, typer.Option(help="Search: folder for failing cases, which are tried first the next time [default: .hypothesis/anechoic].")] = None,
     report_dir: ReportDir = None,
 ) -> None:
     """Put a coordinator between the fakes, break things around it, and judge what it did."""
@@ -68,7 +74,93 @@ def gate(
         coordinator=coordinator, command=command, url=url or [], instances=instances, gateway=gateway, plans=plan or [],
         turns=turns, seed=seed, in_flight=in_flight, toxiproxy=toxiproxy, env=env or [], setup_command=setup_command,
         demand=demand, repeat_submit=repeat_submit, ready_timeout=ready_timeout, turn_budget=turn_budget, quiesce=quiesce,
-        base_port=base_port, report_dir=report_dir,
+        base_port=base_port, report_dir=report_dir, world=world, examples=examples, max_time=max_time,
+        derandomize=derandomize, database=database,
+    )
+
+
+@app.command(epilog=f"""
+\b
+Examples:
+  anechoic chaos --coordinator hardened --gateway keyed --for 30m --report-dir chaos-run
+  anechoic chaos --command "node coordinator.mjs" --for 10m --max-failures 1
+
+With --report-dir an interrupted run goes on where it stopped when the same command is given again.
+
+{EXITS}
+""")
+def chaos(
+    coordinator: Annotated[str | None, typer.Option(help="A coordinator that comes with the harness.")] = None,
+    command: Annotated[str | None, typer.Option(help="The command line that starts one instance of yours.")] = None,
+    url: Annotated[list[str] | None, typer.Option(help="Address of an instance that runs already (repeatable).")] = None,
+    instances: Annotated[int, typer.Option(help="How many instances to start.")] = 3,
+    gateway: Annotated[str, typer.Option(help="Gateway profile.")] = "keyless",
+    time: Annotated[str, typer.Option("--for", help="How long: 90s, 30m, 2h.")] = "10m",
+    turns: Annotated[int, typer.Option(help="Turns in each round.")] = 100,
+    seed: Seed = None,
+    in_flight: Annotated[int, typer.Option(help="How many conversations run at once.")] = 32,
+    toxiproxy: Toxiproxy = None,
+    env: Annotated[list[str] | None, typer.Option(help="K=V for the environment of the coordinator (repeatable).")] = None,
+    setup_command: Annotated[str | None, typer.Option(help="Run this before the coordinators of each round.")] = None,
+    max_failures: Annotated[int, typer.Option(help="Stop after so many rounds that did not pass.")] = 3,
+    only_round: Annotated[int | None, typer.Option(help="Run this round again, alone.")] = None,
+    report_dir: ReportDir = None,
+) -> None:
+    """Pre-release chaos run: round after round of random plans, kills and rolling stops, for as long as you say."""
+    from anechoic.commands import chaos as do
+
+    do.run(
+        coordinator=coordinator, command=command, url=url or [], instances=instances, gateway=gateway, time=time, turns=turns,
+        seed=seed, in_flight=in_flight, toxiproxy=toxiproxy, env=env or [], setup_command=setup_command,
+        max_failures=max_failures, only_round=only_round, report_dir=report_dir,
+    )
+
+
+@app.command(epilog="""\b
+Examples:
+  anechoic replay report/counterexample.json
+  anechoic replay report/counterexample.json --world wire --times 5
+  anechoic replay report/counterexample.json --world wire --command "node coordinator.mjs"
+
+Exit codes: 0 it holds now, 1 reproduced, 2 invalid (no such file, newer format, another coordinator), 130 interrupted.
+""")
+def replay(
+    file: Annotated[Path, typer.Argument(help="A counterexample.json that a search wrote.")],
+    world: Annotated[str | None, typer.Option(help="simulation or wire; left out: where it was found.")] = None,
+    times: Annotated[int, typer.Option(help="How often to run it.")] = 1,
+    coordinator: Annotated[str | None, typer.Option(help="The coordinator that is meant, to be sure; it must be the file's.")] = None,
+    command: Annotated[str | None, typer.Option(help="The command that starts one instance, where the file was found with one.")] = None,
+    env: Annotated[list[str] | None, typer.Option(help="K=V for the environment of the coordinator (repeatable).")] = None,
+    toxiproxy: Toxiproxy = None,
+) -> None:
+    """Run a counterexample again and say whether it still breaks the contract."""
+    from anechoic.commands import replay as do
+
+    do.run(file=file, world=world, times=times, coordinator=coordinator, command=command, env=env or [], toxiproxy=toxiproxy)
+
+
+@app.command(epilog="""\b
+Examples:
+  anechoic selftest
+  anechoic selftest --mutant check_then_set --gateway keyless
+  anechoic selftest --json > matrix.json
+
+Exit code 0 when every cell is as expected, 1 when any differs.
+""")
+def selftest(
+    mutant: Annotated[list[str] | None, typer.Option(help="Only this one, or hardened (repeatable).")] = None,
+    gateway: Annotated[list[str] | None, typer.Option(help="Only at this gateway profile (repeatable).")] = None,
+    examples: Annotated[int, typer.Option(help="How many cases to try in each cell, at most.")] = 300,
+    jobs: Annotated[int, typer.Option(help="How many processes.")] = 2,
+    seed: Annotated[int, typer.Option(help="Seed of the searches; the same one finds the same.")] = 0,
+    state: Annotated[Path | None, typer.Option(help="File in which finished cells are kept, so that a stopped self-test goes on there.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the matrix as JSON.")] = False,
+) -> None:
+    """Test this harness: coordinators that are wrong in one way each, at every gateway profile, must be told from the right one."""
+    from anechoic.commands import selftest as do
+
+    do.run(
+        mutants=mutant or [], gateways=gateway or [], examples=examples, jobs=jobs, seed=seed, state=state, as_json=as_json
     )
 
 

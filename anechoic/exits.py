@@ -19,6 +19,12 @@ def invalid(message: object) -> NoReturn:
     raise SystemExit(INVALID)
 
 
+def interrupted() -> NoReturn:
+    """End with exit code 130."""
+    print("anechoic: interrupted", file=sys.stderr)
+    raise SystemExit(INTERRUPTED) from None
+
+
 def run(main: Coroutine[Any, Any, T]) -> T:
     """Run to the end. SIGINT and SIGTERM cancel it, which gives everything back, and end the command with 130."""
 
@@ -33,5 +39,4 @@ def run(main: Coroutine[Any, Any, T]) -> T:
     try:
         return asyncio.run(guarded())
     except (KeyboardInterrupt, asyncio.CancelledError):
-        print("anechoic: interrupted", file=sys.stderr)
-        raise SystemExit(INTERRUPTED) from None
+        interrupted()

@@ -16,7 +16,7 @@ from chaos.plan import Plan, PlanError
 from chaos.turns import Turn, make
 from chaos.wire.chamber import Chamber
 from chaos.wire.errors import WireError
-from chaos.wire.settings import Settings
+from chaos.wire.settings import Coordinator, Settings
 from contracts import verdict
 from contracts.profiles import demand
 from fakes.history import Event, History, InstanceReady
@@ -35,6 +35,8 @@ class Gate:
     reproduce: str = ""
     every: float = 0.0
     """seconds between two deliveries; 0 delivers as fast as the in-flight limit allows"""
+    schedule: schedule.Schedule | None = None
+    """which turn gets which plans, where somebody else has chosen; then no single rule has to fire"""
 
 
 @dataclasses.dataclass(slots=True)
@@ -86,7 +88,7 @@ async def run(gate: Gate, observer: Observer) -> Outcome:
     chamber = Chamber(gate.settings, header=header, say=observer.say, placed=observer.placed)
     chamber.history.subscribe(observer.event)
     if gate.settings.report_dir is not None:
-        _write(gate.settings.report_dir / "plan.json", {
+        write(gate.settings.report_dir / "plan.json", {
             "format_version": 1, "about": planned.about, "plans": [p.to_json() for p in planned.plans],
             "turns": [[p.name for p in bound] for bound in planned.turns],
         })
@@ -108,7 +110,7 @@ def judge(history: History, gate: Gate, planned: schedule.Schedule, notes: list[
     judgement = verdict.judge(
         history.events, gate.settings.gateway,
         wanted=list(gate.wanted) if gate.wanted else None,
-        expected_rules=expected_rules(planned.plans, history.events, explicit=gate.plans is not None),
+        expected_rules=_rules(gate, planned, history),
     )
     header = dict(history.header)
     data = verdict.to_json(judgement, header=header, reproduce=gate.reproduce)
@@ -116,28 +118,40 @@ def judge(history: History, gate: Gate, planned: schedule.Schedule, notes: list[
     if notes:
         data["notes"] = notes
     if gate.settings.report_dir is not None:
-        _write(gate.settings.report_dir / "verdict.json", data)
+        write(gate.settings.report_dir / "verdict.json", data)
     return Outcome(history, judgement, planned, notes, data)
+
+
+def _rules(gate: Gate, planned: schedule.Schedule, history: History) -> list[tuple[str, bool]]:
+    rules = expected_rules(planned.plans, history.events, explicit=gate.plans is not None)
+    return [(rule, optional or gate.schedule is not None) for rule, optional in rules]
 
 
 def plan_turns(gate: Gate) -> tuple[schedule.Schedule, list[str]]:
     """The schedule, and what was left out of it and why. Raises PlanError for a plan that this coordinator cannot be given."""
     notes: list[str] = []
-    killable = gate.settings.coordinator.killable
+    if gate.schedule is not None:
+        return gate.schedule, notes
     if gate.plans is not None:
         for plan in gate.plans:
-            if not killable and _kills(plan):
+            if not gate.settings.coordinator.killable and _kills(plan):
                 raise PlanError(
                     f"plan {plan.name!r} kills or pauses the coordinator, which is given by --url: this run did not start it. "
                     "Give it with --command, or leave the plan out"
                 )
         return schedule.rotate(gate.plans, gate.turns), notes
-    chosen = builtin.default_set()
-    if not killable:
-        left_out = [p.name for p in chosen if _kills(p)]
-        chosen = [p for p in chosen if not _kills(p)]
+    chosen, left_out = usable_plans(gate.settings.coordinator)
+    if left_out:
         notes.append(f"no kill faults: the coordinator is given by --url. Left out: {', '.join(left_out)}")
     return schedule.cover(chosen, gate.turns, gate.settings.seed), notes
+
+
+def usable_plans(coordinator: Coordinator) -> tuple[list[Plan], list[str]]:
+    """The built-in set for this coordinator, and the names of those that would kill what this run did not start."""
+    plans = builtin.default_set()
+    if coordinator.killable:
+        return plans, []
+    return [p for p in plans if not _kills(p)], [p.name for p in plans if _kills(p)]
 
 
 def bind(nemesis: PlanNemesis, planned: schedule.Schedule, seed: int) -> Sequence[Turn]:
@@ -191,8 +205,8 @@ def _numbers(settings: Settings) -> dict[str, Any]:
     return {name: getattr(settings, name) for name in names} | {"toxiproxy": settings.toxiproxy or "embedded"}
 
 
-def _write(path: Path, data: dict[str, Any]) -> None:
-    """Whole or not at all: written beside, then moved into place."""
+def write(path: Path, data: dict[str, Any]) -> None:
+    """Write JSON whole or not at all: written beside, then moved into place."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_suffix(".tmp")
     beside.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -12,10 +12,10 @@ STILL = 1.0
 STUCK = 5.0
 """Seconds without activity after which turns that are still open are not waited for any longer before quiesce."""
 
-ACTIVITY = (
+ACTIVITY = frozenset({
     h.ToolRequested, h.EffectCommitted, h.ToolReplied, h.CallbackDue, h.CallbackPosted, h.SubmitReceived, h.ActionRequired,
     h.RunCreated, h.RunEnded, h.GenerationStarted, h.GenerationEnded, h.TurnSent, h.LookupAnswered, h.InstanceStarted,
-)
+})
 
 
 class Stillness:
@@ -41,7 +41,7 @@ class Stillness:
         return self.seconds >= STILL
 
     def _notice(self, event: h.Event) -> None:
-        if isinstance(event, ACTIVITY):
+        if type(event) in ACTIVITY:
             self._last = self._clock()
 
 

@@ -65,6 +65,13 @@ def cover(plans: Sequence[Plan], turns: int, seed: int) -> Schedule:
     return Schedule(tuple(chosen), about)
 
 
+def scatter(plans: Sequence[Plan], turns: int, seed: int) -> Schedule:
+    """Each turn gets none to three plans, drawn by the seed."""
+    dice = random.Random(f"scatter/{seed}")
+    chosen = tuple(tuple(dice.sample(plans, dice.choices((0, 1, 2, 3), (2, 4, 3, 1))[0])) for _ in range(turns))
+    return Schedule(chosen, f"{turns} turns with up to three of {len(plans)} plans each")
+
+
 def _covered(chosen: Sequence[tuple[Plan, ...]], wanted: Iterable[tuple[Plan, ...]]) -> int:
     have = {tuple(p.name for p in bound) for bound in chosen}
     return sum(tuple(p.name for p in bound) in have for bound in wanted)

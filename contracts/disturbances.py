@@ -14,7 +14,7 @@ import dataclasses
 import math
 from collections import deque
 
-from fakes.faults import FAKE_FAULTS
+from fakes.faults import FAKE_FAULTS, RUN_FAULTS
 from fakes.history import FaultFailed, FaultHealed, FaultInjected, FaultIntended
 
 GRACE = 1.0
@@ -24,6 +24,7 @@ MOMENTARY = ("resend_turn",)
 PLAIN = {
     "duplicate_callback",
     *MOMENTARY,
+    *RUN_FAULTS,
     *(name for name, kind in FAKE_FAULTS.items() if not any(p.startswith(("tool_", "callback_")) for p in kind.points)),
 }
 """Faults that hide nothing about a request to a tool."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import functools
 import json
 import re
 from typing import Any
@@ -57,6 +58,7 @@ class Script:
         return derived(self.conversation_id, self.turn_id, ordinal, position, length=12)
 
 
+@functools.lru_cache(maxsize=1024)
 def find(text: str) -> Script | None:
     """The script in a message, None when there is none or it was damaged on its way."""
     found = _MARK.search(text)

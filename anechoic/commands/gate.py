@@ -17,16 +17,27 @@ from contracts.catalogue import UnknownContract
 from contracts.profiles import ImpossibleDemand
 
 REPEATS = ("400", "200", "409")
-URL_BASE_PORT = 8701
 
 
 def run(
     *, coordinator: str | None, command: str | None, url: list[str], instances: int | None, gateway: str, plans: list[str],
     turns: int, seed: int | None, in_flight: int, toxiproxy: str | None, env: list[str], setup_command: str | None,
     demand: str | None, repeat_submit: str, ready_timeout: float, turn_budget: float, quiesce: float, base_port: int | None,
-    report_dir: Path | None, **more: Any,
+    report_dir: Path | None, world: str | None = None, examples: int | None = None, **more: Any,
 ) -> None:
-    """Check the words, run the gate, draw it, and end with the verdict's exit code."""
+    """Check the words, run the gate, draw it, and end with the verdict's exit code. With examples to draw it is a search."""
+    if examples is not None or world not in (None, "wire"):
+        from anechoic.commands import search
+
+        search.run(
+            coordinator=coordinator, command=command, url=url, instances=instances, gateway=gateway, plans=plans, seed=seed,
+            toxiproxy=toxiproxy, env=env, setup_command=setup_command, demand=demand, repeat_submit=repeat_submit,
+            ready_timeout=ready_timeout, turn_budget=turn_budget, quiesce=quiesce, report_dir=report_dir,
+            world=world or "wire", examples=examples, **more,
+        )
+    for flag, given in (("--max-time", more.get("max_time")), ("--derandomize", more.get("derandomize"))):
+        if given:
+            exits.invalid(f"{flag} is about a search: give --examples or --world simulation as well")
     tested = options.coordinator(coordinator, command, url)
     if tested.urls and instances not in (None, len(tested.urls)):
         exits.invalid(f"--instances {instances} beside {len(tested.urls)} --url: each running instance has its own --url")
@@ -40,7 +51,7 @@ def run(
             coordinator=tested, gateway=options.profile(gateway), seed=seed,
             instances=len(tested.urls) if tested.urls else 3 if instances is None else instances,
             in_flight=in_flight, environ=options.environ(env), setup_command=setup_command, toxiproxy=toxiproxy,
-            base_port=base_port if base_port is not None else URL_BASE_PORT if tested.urls else None,
+            base_port=base_port if base_port is not None else options.URL_BASE_PORT if tested.urls else None,
             repeat_submit=repeat_submit, ready_timeout=ready_timeout, turn_budget=turn_budget, quiesce_budget=quiesce,
             report_dir=options.report_dir(report_dir),
         )

@@ -17,6 +17,8 @@ from chaos.words import unknown
 from fakes.gateway.profile import PROFILES, Profile
 
 SEEDS = 1_000_000
+URL_BASE_PORT = 8701
+"""First port of the edges where the coordinator runs already: whoever started it has to know them."""
 
 
 def seed_or_new(seed: int | None) -> int:

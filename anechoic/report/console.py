@@ -31,7 +31,8 @@ PLAIN_EVERY = 5.0
 class Console(Observer):
     """Draws what a gate tells. Progress goes to standard error, results to standard output."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, heading: bool = True) -> None:
+        self._heading = heading
         self._out = terminal()
         self._err = Rich(stderr=True, highlight=False, soft_wrap=True)
         self._status: Status | None = None
@@ -55,6 +56,8 @@ class Console(Observer):
         """Say what is about to run, and where things are when somebody else has to be told."""
         settings = chamber.settings
         self._turns = len(planned.turns)
+        if not self._heading:
+            return
         self._stop()
         self._out.print(
             f"[bold]anechoic[/bold]  {escape(settings.coordinator.label)} x {settings.instances}   "
@@ -68,6 +71,12 @@ class Console(Observer):
         """Another run follows on the same terminal."""
         self._counts.clear()
         self._effects.clear()
+        if self._status is None:
+            self._begin()
+
+    def pause(self) -> None:
+        """Take the live line away, for something else to be printed."""
+        self._stop()
 
     def placed(self, chamber: Chamber) -> None:
         """Print the environment of instances that this run does not start: whoever starts them has to know."""
@@ -150,7 +159,7 @@ def terminal() -> Rich:
 def report(out: Rich, data: dict[str, Any], judgement: Judgement, notes: list[str]) -> None:
     """Print verdict.json for people, with the stories of the first violations of different kinds."""
     _contracts(out, data)
-    _reached(out, data["reached"])
+    reached(out, data["reached"])
     fired = {f["rule"]: f["fired"] for f in data["faults"]}
     if fired:
         never = [rule for rule, count in fired.items() if not count]
@@ -193,10 +202,10 @@ def _contracts(out: Rich, data: dict[str, Any]) -> None:
     out.print(Padding(table, (1, 0)), soft_wrap=False)
 
 
-def _reached(out: Rich, reached: dict[str, int]) -> None:
+def reached(out: Rich, counts: Mapping[str, int]) -> None:
     """One line for each thing, what it happened to behind it: `14  commit_then_lose_reply (refund_payment 14)`."""
     groups: dict[str, dict[str, int]] = defaultdict(dict)
-    for words, count in reached.items():
+    for words, count in counts.items():
         what, _, tool = words.partition(" on ")
         groups[what][tool] = count
     if groups:

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
 import inspect
@@ -104,7 +105,7 @@ class Coordinator:
             raise BadCoordinator(f"{self.label} could not be started: {_last_words(error)}") from error
         if _is_plain(made):
             return PlainRunning(made)
-        if _is_asgi(made):
+        if callable(made):
             return AsgiRunning(made, port)
         raise BadCoordinator(f"{self.label} returned {type(made).__name__} {made!r:.80}; expected {EXPECTED}")
 
@@ -242,6 +243,7 @@ def _of(found: Any, label: str, module: str | None) -> Coordinator:
     return Coordinator(label, lambda given: found(**{name: given[source] for name, source in wanted.items()}))
 
 
+@functools.lru_cache(maxsize=256)
 def _wanted(factory: Callable[..., Any], label: str) -> dict[str, str]:
     """Parameter -> what is passed for it. The first one that is required gets the environment, whatever its name."""
     wanted: dict[str, str] = {}

@@ -176,7 +176,7 @@ class Instances:
         while True:
             try:
                 status, data = await instance.ask(lambda running: running.health(), 2.0)
-                seen = f"GET /healthz answered {status}"
+                seen = f"GET /healthz answered {status} {str(data)[:200] if data else ''}".rstrip()
                 if status == 200:
                     instance.capabilities = data
                     return

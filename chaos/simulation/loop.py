@@ -15,7 +15,7 @@ import itertools
 import sys
 from asyncio import events
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
 from typing import Any, NoReturn, TypeVar
 
 from chaos.simulation.errors import Deadlock, Exhausted, Interrupt, Refused, SimulationError, where
@@ -115,7 +115,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self._busy_since = 0
         self._running = False
         self._closed = False
-        self._generators: list[AsyncGenerator[Any, Any]] = []
+        self.get_debug = bool  # type: ignore[method-assign]  # False: every future asks, and a builtin answers ten times as fast as a method
 
     def __repr__(self) -> str:
         return f"<VirtualLoop at {self._now:.6f} s, {self.steps} steps>"
@@ -284,10 +284,6 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         done = self.create_future()
         done.set_result(func(*args))
         return done
-
-    def get_debug(self) -> bool:
-        """Never."""
-        return False
 
     def set_debug(self, enabled: bool) -> None:
         """Does nothing."""

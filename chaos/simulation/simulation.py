@@ -12,9 +12,7 @@ import contextlib
 import gc
 import json
 import random
-import shutil
 import sys
-import tempfile
 import warnings
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -23,7 +21,8 @@ from typing import Any, TypeVar
 from chaos.driver import Driver
 from chaos.nemesis import PlanNemesis
 from chaos.plan import Plan
-from chaos.quiesce import STUCK, Stillness, in_doubt
+from chaos.quiesce import STILL, STUCK, Stillness, in_doubt
+from chaos.simulation import folders
 from chaos.simulation.clients import Assistants, Tools
 from chaos.simulation.coordinator import Coordinator, load
 from chaos.simulation.errors import BadCoordinator, Interrupt
@@ -75,10 +74,14 @@ def simulate(
 
     Raises BadCoordinator, PlanError, or another SimulationError when the simulation cannot go on.
     """
-    with Simulation(settings, path=path, header=header) as simulation:
-        simulation.bind(turns, plans)
-        simulation.deliver(turns, every)
-        simulation.quiesce()
+    simulation = Simulation(settings, path=path, header=header)
+    try:
+        simulation.run(turns, plans, every)
+    except BaseException as error:
+        simulation.history.record(h.RunInterrupted, reason=f"{type(error).__name__}: {error}")
+        raise
+    finally:
+        simulation.close()
     return simulation.history
 
 
@@ -110,9 +113,9 @@ class Simulation:
             },
         )
         self._jumped = 0.0
-        self._folder = tempfile.mkdtemp(prefix="anechoic-")
+        self._folder = folders.take()
         self._store = SimulatedStore(self._folder, settings.replica_lag)
-        self._surroundings = Surroundings(self.loop, seed=settings.seed, wall=self._wall, connect=self._store.connect)
+        self._surroundings = Surroundings(self.loop, seed=settings.seed, wall=self._told, connect=self._store.connect)
         self._reroute()
         self._network = Network(self.loop, seed=settings.seed, latency=settings.latency)
         self.instances = Instances(self.history, self.loop, ready_timeout=settings.ready_timeout)
@@ -139,14 +142,28 @@ class Simulation:
 
     # --- what can be done -----------------------------------------------------------------------------------------------
 
+    def run(self, turns: Sequence[Turn], plans: Iterable[Plan] = (), every: float = 0.0) -> None:
+        """All of it in one go, from the start to the end of quiesce; not to be entered before."""
+        chosen = list(plans)
+        check(chosen)
+
+        async def whole() -> None:
+            await self._start()
+            self._bind(turns, chosen)
+            await self._deliver(turns, every, wait=True)
+            await self._quiesce()
+
+        self._run(whole())
+
     def bind(self, turns: Iterable[Turn], plans: Iterable[Plan]) -> None:
         """Put plans in force, each for the turns that name it, or for all where none does. Raises PlanError."""
-        bound: dict[str, set[str]] = {}
-        for turn in turns:
-            for name in turn.plans:
-                bound.setdefault(name, set()).add(turn.conversation_id)
-        for plan in plans:
-            self.arm(plan, bound.get(plan.name))
+        chosen = list(plans)
+        check(chosen)
+
+        async def bind() -> None:
+            self._bind(turns, chosen)
+
+        self._run(bind())
 
     def arm(self, plan: Plan, conversations: set[str] | None = None) -> None:
         """Put one plan in force, for these conversations or for all. Raises PlanError."""
@@ -177,14 +194,12 @@ class Simulation:
         """Give everything back. Safe to call twice."""
         if self.loop.is_closed():
             return
-        for instance in self.instances.all:
-            instance.crash()
+        self._store.close()
         with self._watchdog, self._surroundings:
             self._dispose()
         self.loop.close()
-        self._store.close()
         self.history.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        folders.give_back(self._folder)
 
     # --- running --------------------------------------------------------------------------------------------------------
 
@@ -221,8 +236,13 @@ class Simulation:
             raise self.loop.doom or BadCoordinator("its import was ended") from None
 
     def _wall(self) -> float:
+        """Unix time as the fakes have it."""
+        return EPOCH + self.loop.time() + self._jumped
+
+    def _told(self) -> float:
+        """Unix time as whoever asks is told it."""
         life = LIFE.get()
-        return EPOCH + self.loop.time() + self._jumped + (life.clock_offset if life is not None else 0.0)
+        return self._wall() + (life.clock_offset if life is not None else 0.0)
 
     def _jump(self, seconds: float) -> None:
         self._jumped += seconds
@@ -314,7 +334,7 @@ class Simulation:
             return {
                 "environ": environ,
                 "transport": MemoryTransport(self._network),
-                "clock": lambda: EPOCH + self.loop.time() + self._jumped + life.clock_offset,
+                "clock": lambda: self._wall() + life.clock_offset,
                 "sink": settings.sink,
                 "assistants": Assistants(mine["assistants"], settings.client_timeout, self.assistant_id),
                 "tools": Tools(mine["tool-gateway"], settings.tool_timeout, results_url),
@@ -339,6 +359,14 @@ class Simulation:
 
     # --- phases ---------------------------------------------------------------------------------------------------------
 
+    def _bind(self, turns: Iterable[Turn], plans: Iterable[Plan]) -> None:
+        bound: dict[str, set[str]] = {}
+        for turn in turns:
+            for name in turn.plans:
+                bound.setdefault(name, set()).add(turn.conversation_id)
+        for plan in plans:
+            self.nemesis.arm(plan, bound.get(plan.name))
+
     async def _deliver(self, turns: Iterable[Turn], every: float, wait: bool) -> None:
         await self.driver.deliver(turns, every)
         if not wait:
@@ -359,7 +387,7 @@ class Simulation:
         start = self.now
         settled = False
         while self.now - start < budget and not settled:
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(max(0.05, STILL - self._stillness.seconds))
             settled = not self.driver.open and self._stillness.reached
         await self.driver.close(budget)
         for instance in self.instances.all:

@@ -10,7 +10,10 @@ from contracts.result import Result, Tally
 
 
 def honest_errors(index: Index, terms: Terms) -> Result:
-    """A call that the gateway refused for good has one accepted output, and that one says so."""
+    """A call that the gateway refused for good has one accepted output, and that one says so.
+
+    Where a coordinator can do no better than report a call in doubt, the gateway's late answer does not make that a lie.
+    """
     tally = Tally("C9")
     for intent in index.intents:
         errors = intent.definite_errors()
@@ -33,7 +36,7 @@ def honest_errors(index: Index, terms: Terms) -> Result:
                 liveness=True,
             )
         for one in told:
-            if not tells_error(one.text):
+            if not tells_error(one.text) and not honestly_in_doubt(intent, terms):
                 tally.violate(
                     "success",
                     f"{called(intent)} failed for good ({errors[0].error}), and the model was told {one.text[:80]!r}; "

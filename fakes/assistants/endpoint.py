@@ -14,9 +14,10 @@ from fakes.assistants.driver import Driver, Spawn
 from fakes.assistants.errors import ApiError
 from fakes.assistants.generation import Generate
 from fakes.assistants.objects import Message, Thread
-from fakes.assistants.runs import Run, encode
+from fakes.assistants.runs import Run
 from fakes.assistants.submits import Submits
 from fakes.assistants.watch import View, Watch
+from fakes.encoding import encode
 from fakes.exchange import BadBody, Handler, Operation, Reply, Request, Router, json_object
 from fakes.faults import Fault, Nemesis
 from fakes.history import History, RunCreated, RunTold
@@ -143,7 +144,7 @@ class AssistantsEndpoint:
 
     def _plain(self, answer: Callable[..., dict[str, Any]]) -> Handler:
         async def body_of(request: Request, **params: str) -> bytes:
-            return encode(answer(request, **params)).encode()
+            return encode(answer(request, **params))
 
         return self._answered(body_of)
 
@@ -151,7 +152,7 @@ class AssistantsEndpoint:
         headers = self._with_headers(started)
         if error.status in (408, 409, 429) or error.status >= 500:
             headers.update(self._retry_headers)
-        return Reply(error.status, encode(error.json()).encode(), headers)
+        return Reply(error.status, encode(error.json()), headers)
 
     def _with_headers(self, started: float) -> dict[str, str]:
         headers = self._headers.copy()
@@ -169,7 +170,7 @@ class AssistantsEndpoint:
             await self._announce(thread, list(thread.messages.values()), request, delivery)
             return thread
 
-        return encode((await deliver(process)).json()).encode()
+        return encode((await deliver(process)).json())
 
     async def _create_message(self, request: Request, thread_id: str) -> bytes:
         body = json_object(request.body)
@@ -179,7 +180,7 @@ class AssistantsEndpoint:
             await self._announce(self._core.thread(thread_id), [message], request, delivery)
             return message
 
-        return encode((await deliver(process)).json()).encode()
+        return encode((await deliver(process)).json())
 
     async def _announce(self, thread: Thread, messages: Sequence[Message], request: Request, delivery: Delivery) -> None:
         for event in [self._driver.added(thread, message, request.instance) for message in messages]:
@@ -242,7 +243,7 @@ class AssistantsEndpoint:
 
     async def _list_runs(self, request: Request, thread_id: str) -> bytes:
         page = self._core.list_runs(thread_id, request.query)
-        body = encode(page.json()).encode()
+        body = encode(page.json())
         for watch, view in [(self._watch(run), self._watch(run).view()) for run in page.items]:
             await self._tell(watch, view, "list", request)
         return body

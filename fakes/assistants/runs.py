@@ -9,9 +9,10 @@ A run never looks at a clock: every change is given its time, in whole unix seco
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterable, Sequence
 from typing import Any
+
+from fakes.encoding import encode
 
 LIFETIME = 600
 """Seconds from a run's creation to its expiry."""
@@ -21,8 +22,6 @@ ACTIVE = (*WORKING, "cancelling")
 """The states in which a run locks its thread."""
 
 _STEP_ENDS = {"cancelled": "cancelled", "expired": "expired", "failed": "failed", "incomplete": "failed"}
-
-encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -255,7 +254,7 @@ class Run:
     def encoded(self) -> bytes:
         """The run as JSON text; encoded once for each change, since most requests are polls."""
         if self._encoded is None:
-            self._encoded = encode(self.json()).encode()
+            self._encoded = encode(self.json())
         return self._encoded
 
     def json(self) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import hashlib
 import json
 from typing import Any
 
+from fakes.encoding import encode
 from fakes.ids import derived
 from fakes.script import Script, find
 
@@ -65,7 +66,6 @@ def _read(body: dict[str, Any]) -> Conversation:
     metadata = _optional(body, "metadata", dict) or {}
     thread_id, run_id = _identifier(metadata, "thread_id"), _identifier(metadata, "run_id")
     start, script = _turn(messages)
-    asked = json.dumps([messages, body.get("tools")])
     turn = _digest([sum(m["role"] == "user" for m in messages[: start + 1]), messages[start : start + 1]])
     origin = f"{thread_id}/{turn}" if thread_id is not None else _digest(messages[: start + 1] or messages)
     options = _optional(body, "stream_options", dict) or {}
@@ -80,7 +80,7 @@ def _read(body: dict[str, Any]) -> Conversation:
         run_id=run_id,
         conversation_id=script.conversation_id if script else derived("C", thread_id or origin, length=8),
         origin=origin,
-        prompt_tokens=max(1, len(asked) // 4),
+        prompt_tokens=max(1, _size([messages, body.get("tools")]) // 4),
         stream=_optional(body, "stream", bool) is True,
         include_usage=options.get("include_usage") is True,
     )
@@ -185,6 +185,14 @@ def _encodable(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def _size(value: Any) -> int:
+    """About how many characters of JSON it takes."""
+    try:
+        return len(encode(value))
+    except ValueError:  # half a surrogate, which has no bytes
+        return len(json.dumps(value))
 
 
 def _digest(value: Any) -> str:

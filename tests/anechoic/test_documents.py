@@ -35,7 +35,7 @@ def test_contracts_says_what_is_demanded_and_why(inside: Inside, gateway: str) -
     assert headline["reason"]
 
 
-@pytest.mark.parametrize("command", ["gate", "incident", "check", "serve", "proxy", "plans", "contracts"])
+@pytest.mark.parametrize("command", ["gate", "chaos", "incident", "check", "serve", "proxy", "plans", "contracts"])
 def test_every_command_has_help_with_examples(inside: Inside, command: str) -> None:
     """--help shows at least one line that can be copied."""
     shown = inside(command, "--help")

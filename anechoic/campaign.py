@@ -1,0 +1,150 @@
+"""The campaign behind `anechoic chaos`: one gate after the other with random plans, for as long as was asked for.
+
+What has been done is in `chaos.json` of the report directory after each round, so an interrupted campaign goes on where it
+stopped, and every round can be run again alone: its plans, turns and ids are a function of the seed and its number.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import random
+import re
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from anechoic import gate
+from chaos import schedule
+from chaos.wire.settings import Settings
+from contracts.verdict import Verdict
+
+FORMAT_VERSION = 1
+_UNITS = {"s": 1, "m": 60, "h": 3600}
+_EXIT = {"pass": 0, "fail": 1, "invalid": 2, "unknown": 3}
+
+
+class CampaignError(ValueError):
+    """A campaign that cannot be run or gone on with: what was seen, and what to do."""
+
+
+def seconds_of(text: str) -> float:
+    """The seconds in "90s", "30m", "2h" or "45". Raises CampaignError."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
+    if found is None or float(found[1]) <= 0:
+        raise CampaignError(f"--for {text!r} is no time; give for example 90s, 30m or 2h")
+    return float(found[1]) * _UNITS[found[2] or "s"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Round:
+    """One gate of a campaign, in short."""
+
+    number: int
+    seed: int
+    verdict: str
+    seconds: float
+    counts: dict[str, int]
+    faults: int
+    restarts: int
+
+    def __str__(self) -> str:
+        rate = self.counts["turns"] / self.seconds if self.seconds else 0.0
+        c = self.counts
+        return (
+            f"round {self.number}: {self.verdict}   {c['turns']} turns ({rate:.1f}/s), {c['effects']} effects, "
+            f"{c['duplicates']} duplicates, {c['lost']} lost, {self.faults} faults, {self.restarts} restarts"
+        )
+
+
+@dataclasses.dataclass(slots=True)
+class Campaign:
+    """All rounds so far. `seed` makes every round; `turns` is how many each has."""
+
+    settings: Settings
+    seed: int
+    turns: int
+    rounds: list[Round] = dataclasses.field(default_factory=list)
+    reached: Counter[str] = dataclasses.field(default_factory=Counter)
+
+    @property
+    def seconds(self) -> float:
+        """How long the rounds have taken together."""
+        return sum(r.seconds for r in self.rounds)
+
+    @property
+    def failures(self) -> int:
+        """How many rounds did not pass."""
+        return sum(r.verdict != Verdict.PASS for r in self.rounds)
+
+    @property
+    def exit_code(self) -> int:
+        """That of the worst round; 3 when no round was run, or in none of them any fault fired."""
+        verdicts = {r.verdict for r in self.rounds}
+        worst = next((v for v in ("fail", "invalid", "unknown") if v in verdicts), "pass")
+        return 3 if worst == "pass" and not sum(r.faults for r in self.rounds) else _EXIT[worst]
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of chaos.json."""
+        return {
+            "format_version": FORMAT_VERSION, "coordinator": self.settings.coordinator.label,
+            "gateway": self.settings.gateway.name, "seed": self.seed, "turns": self.turns, "exit_code": self.exit_code,
+            "rounds": [dataclasses.asdict(r) for r in self.rounds], "reached": dict(sorted(self.reached.items())),
+        }
+
+
+def resume(settings: Settings, seed: int | None, turns: int, new_seed: Callable[[], int]) -> Campaign:
+    """The campaign in the report directory, or a new one. Raises CampaignError when what is there is another's, or damaged."""
+    path = settings.report_dir / "chaos.json" if settings.report_dir else None
+    if path is None or not path.exists():
+        return Campaign(settings, new_seed() if seed is None else seed, turns)
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        mine = (FORMAT_VERSION, settings.coordinator.label, settings.gateway.name, turns)
+        theirs = (data["format_version"], data["coordinator"], data["gateway"], data["turns"])
+        found = Campaign(
+            settings, data["seed"], turns, [Round(**r) for r in data["rounds"]], Counter(data["reached"])
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        said = f"{type(error).__name__}: {error}"
+        raise CampaignError(f"{path} cannot be gone on with: {said}. Choose another --report-dir") from None
+    if mine != theirs or seed not in (None, found.seed):
+        raise CampaignError(
+            f"{path} is of another campaign: {data['coordinator']} at {data['gateway']}, seed {data['seed']}, "
+            f"{data['turns']} turns a round. Give the same, or another --report-dir"
+        )
+    return found
+
+
+Done = Callable[[Round, gate.Outcome], None]
+
+
+async def run(campaign: Campaign, *, seconds: float, max_failures: int, observer: gate.Observer, done: Done) -> None:
+    """Round after round until the time is over or so many did not pass. Raises as `gate.run` does."""
+    while campaign.seconds < seconds and campaign.failures < max_failures:
+        await run_round(campaign, len(campaign.rounds) + 1, observer, done)
+
+
+async def run_round(campaign: Campaign, number: int, observer: gate.Observer, done: Done) -> None:
+    """One round. Its folder `round-N` is kept when it did not pass; chaos.json is written either way."""
+    seed = random.Random(f"campaign/{campaign.seed}/{number}").randrange(1_000_000)
+    folder = campaign.settings.report_dir / f"round-{number:04}" if campaign.settings.report_dir else None
+    settings = dataclasses.replace(campaign.settings, seed=seed, report_dir=folder)
+    plans, _ = gate.usable_plans(settings.coordinator)
+    asked = gate.Gate(settings, turns=campaign.turns, schedule=schedule.scatter(plans, campaign.turns, seed))
+    start = time.monotonic()
+    outcome = await gate.run(asked, observer)
+    data = outcome.data
+    made = Round(
+        number, seed, data["verdict"], round(time.monotonic() - start, 1), data["counts"],
+        sum(f["fired"] for f in data["faults"]), data["reached"].get("instances ended by a fault", 0),
+    )
+    campaign.rounds.append(made)
+    campaign.reached.update(data["reached"])
+    if campaign.settings.report_dir is not None:
+        gate.write(campaign.settings.report_dir / "chaos.json", campaign.to_json())
+        if made.verdict == Verdict.PASS and folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+    done(made, outcome)

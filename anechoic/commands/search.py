@@ -1,0 +1,88 @@
+"""`anechoic gate --world simulation`, and `--examples N` in either world."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from anechoic import exits
+from anechoic import search as searching
+from anechoic.commands import options
+from anechoic.report.search import SearchConsole
+from chaos.plan import PlanError
+from chaos.simulation.errors import SimulationError
+from chaos.toxiproxy.client import ToxiproxyError
+from chaos.wire.errors import WireError
+from chaos.words import unknown
+from contracts.case import REPEATS
+from contracts.catalogue import UnknownContract
+from contracts.counterexample import WORLDS
+from contracts.profiles import ImpossibleDemand
+from contracts.property import EXAMPLES
+
+
+def run(
+    *, coordinator: str | None, command: str | None, url: list[str], instances: int | None, gateway: str, plans: list[str],
+    seed: int | None, toxiproxy: str | None, env: list[str], setup_command: str | None, demand: str | None,
+    repeat_submit: str, ready_timeout: float, turn_budget: float, quiesce: float, report_dir: Path | None, world: str,
+    examples: int | None, max_time: float | None, derandomize: bool, database: Path | None, **rest: Any,
+) -> None:
+    """Check the words, search, draw it, and end with the verdict's exit code."""
+    if world not in WORLDS:
+        exits.invalid(unknown("--world", world, WORLDS))
+    if plans:
+        exits.invalid("--plan beside --world simulation or --examples: a search draws its own plans; leave one of them out")
+    if examples is not None and examples < 1:
+        exits.invalid(f"--examples {examples} must be at least 1; a search without an example proves nothing")
+    if max_time is not None and max_time <= 0:
+        exits.invalid(f"--max-time {max_time:g} must be more than 0 seconds")
+    if instances is not None and instances < 1:
+        exits.invalid(f"instances={instances} must be at least 1")
+    if repeat_submit not in REPEATS:
+        exits.invalid(unknown("--repeat-submit", repeat_submit, REPEATS))
+    seed = options.seed_or_new(seed)
+    fixed: dict[str, Any] = {} if instances is None else {"instances": instances}
+    if repeat_submit != "400":
+        fixed["repeat_submit"] = repeat_submit
+    more: dict[str, Any] = {}
+    started = None
+    if world == "simulation":
+        word, by = _simulated(coordinator, command, url), "name"
+    else:
+        if url:
+            exits.invalid("--url beside --examples: a search starts and kills instances; give --coordinator or --command")
+        started = options.coordinator(coordinator, command, url)
+        word, by = started.label, "name" if coordinator else "command"
+        more = {
+            "setup_command": setup_command, "toxiproxy": toxiproxy, "ready_timeout": ready_timeout,
+            "turn_budget": turn_budget, "quiesce_budget": quiesce,
+        }
+    asked = searching.Search(
+        coordinator=word, gateway=options.profile(gateway), world=world, started=started, by=by,
+        examples=EXAMPLES if examples is None else examples, seed=seed, derandomize=derandomize, max_time=max_time,
+        wanted=options.wanted(demand) or (), fixed=fixed, environ=options.environ(env), more=more,
+        database=searching.DATABASE if database is None else database,
+        report_dir=options.report_dir(report_dir), reproduce=options.reproduce(seed),
+    )
+    with SearchConsole(asked) as console:
+        try:
+            result = searching.run(asked, on_trial=console.on_trial, say=console.say)
+        except (SimulationError, WireError, PlanError, ToxiproxyError, ImpossibleDemand, UnknownContract) as error:
+            console.stop()
+            exits.invalid(error)
+        except KeyboardInterrupt:
+            console.stop()
+            exits.interrupted()
+        console.verdict(result)
+    raise SystemExit(searching.exit_code(result))
+
+
+def _simulated(coordinator: str | None, command: str | None, url: list[str]) -> str:
+    if command or url:
+        exits.invalid(
+            "--command and --url name processes, which no simulation can run: give --coordinator with module:attribute "
+            "(or a name), or use --world wire"
+        )
+    if not coordinator:
+        exits.invalid("give --coordinator: a name such as hardened, or module:attribute")
+    return coordinator

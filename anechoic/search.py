@@ -1,0 +1,104 @@
+"""The gate as a search: cases drawn instead of plans given, in the simulation or on the wire, and the smallest that fails."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from anechoic import exits
+from chaos.simulation.errors import BadCoordinator
+from chaos.wire.settings import Coordinator
+from contracts.counterexample import Counterexample, readable, versions
+from contracts.property import EXAMPLES, Found, Survived, Tally, search
+from contracts.trial import InSimulation, OnWire, Runner
+from contracts.verdict import to_json
+from fakes.gateway.profile import Profile
+
+CONFIRMATIONS = 3
+"""How often a case that was found on the wire is run again there."""
+DATABASE = Path(".hypothesis") / "anechoic"
+"""Where failing cases are kept, next to what Hypothesis itself keeps."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Search:
+    """What is asked of a search. `started` says how instances are started on the wire; None in the simulation."""
+
+    coordinator: str
+    gateway: Profile
+    world: str = "simulation"
+    started: Coordinator | None = None
+    by: str = "name"
+    examples: int = EXAMPLES
+    seed: int = 0
+    derandomize: bool = False
+    max_time: float | None = None
+    wanted: Sequence[str] = ()
+    fixed: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    environ: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    more: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """further settings of the chamber on the wire"""
+    database: Path | None = None
+    report_dir: Path | None = None
+    reproduce: str = ""
+
+
+def run(
+    asked: Search, *, on_trial: Callable[[Tally], None] = lambda tally: None, say: Callable[[str], None] = lambda line: None
+) -> Found | Survived:
+    """Search, and write what was found. Raises SimulationError, WireError, ImpossibleDemand, UnknownContract."""
+    runner, shrinker = _runners(asked, say)
+    result = search(
+        asked.coordinator, asked.gateway, examples=asked.examples, seed=asked.seed, derandomize=asked.derandomize,
+        max_time=asked.max_time, runner=runner, shrinker=shrinker, demanded=asked.wanted, fixed=asked.fixed,
+        confirmations=CONFIRMATIONS if asked.world == "wire" else 1, database=asked.database, on_trial=on_trial,
+    )
+    if asked.report_dir is not None:
+        if isinstance(result, Found):
+            counterexample(asked, result).save(asked.report_dir / "counterexample.json")
+        path = asked.report_dir / "verdict.json"
+        path.write_text(readable(data(asked, result)) + "\n", encoding="utf-8")
+    return result
+
+
+def counterexample(asked: Search, found: Found) -> Counterexample:
+    """The file of what was found."""
+    return Counterexample(case=found.case, expect=found.violation, world=found.world, way=asked.by)
+
+
+def exit_code(result: Found | Survived) -> int:
+    """The verdict's exit code."""
+    codes = {"pass": exits.PASS, "fail": exits.FAIL, "invalid": exits.INVALID, "unknown": exits.UNKNOWN}
+    return codes[str(result.verdict)]
+
+
+def data(asked: Search, result: Found | Survived) -> dict[str, Any]:
+    """verdict.json of a search: as that of a gate, and beside it what was searched."""
+    tally = result.tally
+    header = {"seed": asked.seed, "coordinator": asked.coordinator, "gateway": asked.gateway.name}
+    out: dict[str, Any] = {"format_version": 1, "verdict": str(result.verdict), "exit_code": exit_code(result), **header}
+    if isinstance(result, Found):
+        out = to_json(result.trial.judgement, header, asked.reproduce) | {"verdict": "fail", "exit_code": exits.FAIL}
+        out["counterexample"] = counterexample(asked, result).to_json()
+        out["reproduced"] = [result.confirmed, result.confirmations]
+        out["shrinking"] = {"tried": result.tried, "seconds": round(result.seconds - tally.seconds, 3)}
+    elif result.why:
+        out["reasons"] = list(result.why)
+    out["search"] = {
+        "world": asked.world, "examples": tally.examples, "turns": tally.turns, "tool_calls": tally.calls,
+        "effects": tally.effects, "faults": tally.fired, "seconds": round(tally.seconds, 3), "reached": dict(tally.reached),
+        "derandomize": asked.derandomize, "versions": versions(),
+    }
+    return out | {"reproduce": asked.reproduce}
+
+
+def _runners(asked: Search, say: Callable[[str], None]) -> tuple[Runner, Runner | None]:
+    if asked.started is None:
+        return InSimulation(asked.coordinator, environ=asked.environ), None
+    wire = OnWire(asked.started, run=exits.run, say=say, environ=asked.environ, **asked.more)
+    try:
+        return wire, InSimulation(asked.coordinator, environ=asked.environ) if asked.by == "name" else None
+    except BadCoordinator:
+        return wire, None
