@@ -32,8 +32,10 @@ def run(main: Coroutine[Any, Any, T]) -> T:
         loop = asyncio.get_running_loop()
         task = asyncio.current_task()
         assert task is not None
-        loop.add_signal_handler(signal.SIGTERM, task.cancel)
-        loop.add_signal_handler(signal.SIGHUP, task.cancel)
+        for number in (signal.SIGINT, signal.SIGTERM):  # SIGINT too where a shell's background job inherits it as ignored
+            loop.add_signal_handler(number, task.cancel)
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
+            loop.add_signal_handler(signal.SIGHUP, task.cancel)
         return await main
 
     try:

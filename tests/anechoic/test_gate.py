@@ -175,6 +175,13 @@ def test_an_interrupted_gate_leaves_nothing_but_a_readable_history(start: Start,
     assert "interrupted" in done.stdout
 
 
+def test_a_background_job_can_be_interrupted_too(tmp_path: Path) -> None:
+    """A shell that does not do job control starts background jobs with SIGINT ignored; the command takes it all the same."""
+    command = f"{sys.executable} -m anechoic serve --port 0 > out.txt & job=$!; while ! grep -q ADMIN_TOKEN out.txt; do sleep 0.1; done; kill -INT $job; wait $job"
+    done = subprocess.run(["sh", "-c", command], cwd=tmp_path, timeout=60, check=False)
+    assert done.returncode == 0
+
+
 def test_kill_9_of_the_command_leaves_no_process_after_five_seconds(start: Start, anechoic: Run, tmp_path: Path) -> None:
     """The keeper ends coordinators and replicas, and the next run is not disturbed."""
     process = start("gate", "--coordinator", "hardened", "--plan", "none", "--turns", "500", "--report-dir", "report")
