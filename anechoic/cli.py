@@ -150,7 +150,7 @@ Exit code 0 when every cell is as expected, 1 when any differs.
 def selftest(
     mutant: Annotated[list[str] | None, typer.Option(help="Only this one, or hardened (repeatable).")] = None,
     gateway: Annotated[list[str] | None, typer.Option(help="Only at this gateway profile (repeatable).")] = None,
-    examples: Annotated[int, typer.Option(help="How many cases to try in each cell, at most.")] = 300,
+    examples: Annotated[int, typer.Option(help="How many cases to try in each cell, at most; a third of them where a mutant is expected to survive.")] = 300,
     jobs: Annotated[int, typer.Option(help="How many processes.")] = 2,
     seed: Annotated[int, typer.Option(help="Seed of the searches; the same one finds the same.")] = 0,
     state: Annotated[Path | None, typer.Option(help="File in which finished cells are kept, so that a stopped self-test goes on there.")] = None,

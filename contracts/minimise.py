@@ -12,8 +12,8 @@ from typing import TypeVar
 
 from chaos.plan import Do, Rule, When
 from chaos.vocabulary import FAULTS
-from contracts.case import KNOWN_TOOLS, TWIN, Case, CaseTurn
-from contracts.strategies import simpler_args
+from contracts.case import KNOWN_TOOLS, TWIN, Case, CaseTurn, rules_of
+from contracts.strategies import points, simpler_args
 
 T = TypeVar("T")
 
@@ -118,8 +118,21 @@ def _plainer_tools(case: Case) -> Iterator[Case]:
                     yield _replace(case, t, _with_step(turn, s, (*step[:c], plain, *step[c + 1 :])))
 
 
+def _another_point(case: Case) -> Iterator[Case]:
+    """The one fault at another point, with one call in one turn: what it hits there may need no company."""
+    if len(case.rules) != 1 or case.calls == 1:
+        return
+    (rule,) = case.rules
+    tools = dict.fromkeys(step[0] for turn in case.turns for step in turn.steps)
+    for do in rule.do:
+        for when in points(do.fault):
+            (moved,) = rules_of([{"when": dict(when), "do": {"fault": do.fault, **do.args}}])
+            for tool in tools:
+                yield dataclasses.replace(case, turns=(CaseTurn(((tool,),), (moved,)),))
+
+
 PASSES: tuple[Callable[[Case], Iterator[Case]], ...] = (
-    _fewer_turns, _fewer_rules, _fewer_calls, _plainer_settings, _plainer_rules, _plainer_tools,
+    _fewer_turns, _fewer_rules, _fewer_calls, _another_point, _plainer_settings, _plainer_rules, _plainer_tools,
 )
 
 

@@ -193,7 +193,8 @@ def search(
     if hunt.failed is None:
         return Survived(hunt.tally.examples, hunt.tally.seconds, hunt.tally, run.world, hunt.out_of_time)
     found = hunt.failed
-    target = found.violations[0]
+    # what is wrong tells more than what is missing
+    target = next((v for v in found.violations if not v.liveness), found.violations[0])
     if not shrink:
         return Found(
             found.case, target, found, found.case, hunt.tally.examples, 0, hunt.tally.seconds, hunt.tally, run.world

@@ -108,16 +108,22 @@ def moves(profile: Profile, world: str = "simulation") -> tuple[Move, ...]:
     One that has a single point stands there twice, so that its parameters get their turn.
     """
     out: list[Move] = []
-    for name, kind in FAULTS.items():
+    for name in FAULTS:
         if name in OFF or (world != "simulation" and name in SIMULATION_ONLY):
             continue
         values = list(_TOXICS) if name == "toxic" else _combinations(_CHOICES.get(name, {}))
         args = tuple(a for a in values if _fair(profile, name, a))
-        points = kind.points if name in FAKE_FAULTS else _POINTS.get(name, EVERYWHERE)
-        out += [Move(name, _point(event), args) for event in points] * (2 if len(points) == 1 else 1)
-    out.append(Move("barrier", _ALIGNED, ({},), (_RESENT,)))
+        places = points(name)
+        out += [Move(name, when, args) for when in places] * (2 if len(places) == 1 else 1)
+    out += [Move("barrier", _ALIGNED, ({},), (_RESENT,))] * 2
     out.append(Move("kill", {"event": "generation_started"}, ({"target": "replica"},)))
     return tuple(out)
+
+
+def points(fault: str) -> list[Mapping[str, Any]]:
+    """The `when` tables of the points at which a fault is drawn."""
+    kind = FAULTS[fault]
+    return [_point(event) for event in (kind.points if fault in FAKE_FAULTS else _POINTS.get(fault, EVERYWHERE))]
 
 
 def simpler_args(fault: str, args: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -133,7 +139,7 @@ def simpler_args(fault: str, args: Mapping[str, Any]) -> Iterator[dict[str, Any]
 
 NTH: tuple[Any, ...] = (1, 1, 1, 1, 2, 2, 3, [1, 2, 3])
 """Which occurrences: mostly the first. The last choice is several in a row, as an outage would have it."""
-TURNS, STEPS, CALLS = (*[1] * 8, 2, 2, 3), (*[1] * 8, 2, 2, 3), (*[1] * 8, *[2] * 5, 3, 8)
+TURNS, STEPS, CALLS = (*[1] * 10, 2, 2, 3), (*[1] * 9, 2, 2, 3), (*[1] * 10, *[2] * 6, 3, 8)
 """How many there are, each number as often as it is to be tried: most bugs need little, and little is quick."""
 LEFT_OUT = (30, 128, 170, 200)
 """A fault is there when its first byte is at least this: mostly one or two of them."""
@@ -169,14 +175,19 @@ def decode(
 
 
 def sweep(profile: Profile, seed: int, world: str = "simulation") -> Iterator[bytes]:
-    """Encoded cases without end, with one fault each: every fault at every point before any comes again."""
+    """Encoded cases without end, with one fault each: every fault at every point before any comes again.
+
+    Every second move has a second turn beside the one that is hit, for what is to be kept apart.
+    """
     dice = random.Random(f"sweep/{seed}")
     order = list(range(len(moves(profile, world))))
+    two = _byte_of(TURNS.index(2), len(TURNS))
     while True:
         dice.shuffle(order)
         for number in order:
             data = bytearray(dice.randbytes(_BEFORE) + bytes(MAX_FAULTS * _FAULT))
-            data[_BEFORE : _BEFORE + 3] = 255, -(-number * 256 // len(order)), dice.randrange(256)
+            data[0] = two if number % 2 else 0
+            data[_BEFORE : _BEFORE + 3] = 255, _byte_of(number, len(order)), dice.randrange(256)
             yield bytes(data)
 
 
@@ -190,6 +201,11 @@ def compact(coordinator: str, profile: Profile, **more: Any) -> st.SearchStrateg
 
 def _take(byte: Iterator[int], options: Sequence[T]) -> T:
     return options[next(byte) * len(options) // 256]
+
+
+def _byte_of(number: int, options: int) -> int:
+    """The byte with which `_take` takes the option of that number."""
+    return -(-number * 256 // options)
 
 
 def _steps(byte: Iterator[int]) -> tuple[tuple[str, ...], ...]:

@@ -80,6 +80,7 @@ class Edge:
         self._loop = loop
         self._low, self._spread = latency[0], latency[1] - latency[0]
         self._dice = random.Random(f"{seed}/edge/{self.label}")
+        self._draw = self._dice.random
         self._context = contextvars.Context()
         self._under_way: dict[Exchange, None] = {}
         self._held: list[Callable[[], None]] = []
@@ -138,18 +139,20 @@ class Edge:
     # --- a message on its way -------------------------------------------------------------------------------------------
 
     def _travel(self, exchange: Exchange, stream: str, size: int, arrive: Callable[..., None], *args: Any) -> None:
-        delay = self._low + self._spread * self._dice.random()
-        if self.toxics:
-            for toxic in self.toxics:
-                if toxic.stream != stream:
-                    continue
-                fate = toxic.fate(size + OVERHEAD, self._dice)
-                if fate.lost:
-                    exchange.swallowed_by = toxic
-                    if fate.delay < NEVER:
-                        self._later(delay + fate.delay, self._break, exchange, f"the connection over {self.label} was reset")
-                    return
-                delay += fate.delay
+        delay = self._low + self._spread * self._draw()
+        if not (self.toxics or self._held or exchange.trouble):
+            self._loop.call_later(delay, arrive, exchange, *args, context=self._context)
+            return
+        for toxic in self.toxics:
+            if toxic.stream != stream:
+                continue
+            fate = toxic.fate(size + OVERHEAD, self._dice)
+            if fate.lost:
+                exchange.swallowed_by = toxic
+                if fate.delay < NEVER:
+                    self._later(delay + fate.delay, self._break, exchange, f"the connection over {self.label} was reset")
+                return
+            delay += fate.delay
         if exchange.trouble is not None:
             self._disturb(exchange, exchange.trouble, stream, delay, arrive, *args)
             return

@@ -8,6 +8,7 @@ Out of reach are `datetime.now()` and names taken out of a module at its import 
 
 from __future__ import annotations
 
+import _thread
 import os
 import platform
 import random
@@ -64,10 +65,8 @@ class Surroundings:
         self._thread = threading.get_ident()
         self._outer_dice = random.getstate()
         random.setstate(self._dice)
-        self._replace(threading.Thread, "start", lambda thread: self.refuse(THREAD))
-        for name, value in self._virtual().items():
-            module, _, attribute = name.rpartition(".")
-            self._replace(sys.modules[module], attribute, value)
+        for owner, name, virtual in self._virtual():
+            self._replace(owner, name, virtual)
         for transport, handle in self._transports:
             self._put(transport, "handle_async_request", handle)
         self._put(os, "environ", _Environ(os.environ))
@@ -90,22 +89,23 @@ class Surroundings:
         """Whether the thread of the simulation asks."""
         return threading.get_ident() == self._thread
 
-    def _virtual(self) -> dict[str, Callable[..., Any]]:
+    def _virtual(self) -> list[tuple[Any, str, Callable[..., Any]]]:
         loop, wall, randbytes = self._loop, self._wall, self._bytes
-        return {
-            "time.time": wall,
-            "time.time_ns": lambda: int(wall() * 1e9),
-            "time.monotonic": loop.time,
-            "time.monotonic_ns": lambda: int(loop.time() * 1e9),
-            "time.perf_counter": loop.time,
-            "time.perf_counter_ns": lambda: int(loop.time() * 1e9),
-            "_thread.start_new_thread": lambda *given: self.refuse(THREAD),
-            "time.sleep": lambda seconds: self.refuse(f"time.sleep({seconds!r})"),
-            "os.urandom": randbytes,
-            "random._urandom": randbytes,
-            "sqlite3.connect": self._connect,
-            "sqlite3.dbapi2.connect": self._connect,
-        }
+        return [
+            (threading.Thread, "start", lambda thread: self.refuse(THREAD)),
+            (_thread, "start_new_thread", lambda *given: self.refuse(THREAD)),
+            (time, "sleep", lambda seconds: self.refuse(f"time.sleep({seconds!r})")),
+            (time, "time", wall),
+            (time, "time_ns", lambda: int(wall() * 1e9)),
+            (time, "monotonic", loop.time),
+            (time, "monotonic_ns", lambda: int(loop.time() * 1e9)),
+            (time, "perf_counter", loop.time),
+            (time, "perf_counter_ns", lambda: int(loop.time() * 1e9)),
+            (os, "urandom", randbytes),
+            (random, "_urandom", randbytes),
+            (sqlite3, "connect", self._connect),
+            (sqlite3.dbapi2, "connect", self._connect),
+        ]
 
     def _replace(self, owner: Any, name: str, virtual: Callable[..., Any]) -> None:
         """Other threads keep what is real."""
@@ -153,13 +153,10 @@ def _hook() -> None:
     global _hooked
     if not _hooked:
         _hooked = True
-        _ = platform.uname().processor  # found out by a process once, and then known: SDKs put it into their headers
+        platform.processor()  # found out by a process once, and then known: SDKs put it into their headers
         sys.addaudithook(_audit)
 
 
 def _audit(event: str, args: tuple[Any, ...]) -> None:
     if _within and event in REAL and _within[-1].mine():
         _within[-1].refuse(REAL[event])
-
-
-_ = (sqlite3, time)  # imported so that there is something to replace

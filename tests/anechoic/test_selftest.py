@@ -26,9 +26,9 @@ def _no_noise() -> Iterator[None]:
 
 def test_a_mutant_is_killed_and_told(inside: Inside) -> None:
     """Exit code 0: killed as expected, with the example's number, the contract, and the smallest plan."""
-    done = inside("selftest", "--mutant", "partial_batch", "--gateway", "keyless", "--jobs", "1")
+    done = inside("selftest", "--mutant", "outputs_swapped", "--gateway", "keyless", "--jobs", "1")
     assert done.exit_code == 0, done.output
-    assert "by C6" in done.stdout
+    assert "by C3" in done.stdout
     assert "turn 1 asks for create_ticket + create_ticket" in done.stdout
     assert "1 of 1 cells as expected, 1 killed" in done.stdout
     assert "0 left" in done.stderr
@@ -44,10 +44,10 @@ def test_the_right_one_survives_as_data(inside: Inside) -> None:
 
 
 def test_a_survivor_that_should_fail_fails_the_selftest(inside: Inside) -> None:
-    """With one example no late kill happens: exit code 1, and the cell is named."""
-    done = inside("selftest", "--mutant", "graceful_stop_drops_work", "--gateway", "keyless", "--examples", "1", "--jobs", "1")
+    """With few examples no late kill happens: exit code 1, and the cell is named."""
+    done = inside("selftest", "--mutant", "lease_without_fencing", "--gateway", "keyless", "--examples", "6", "--jobs", "1")
     assert done.exit_code == 1, done.output
-    assert "not as expected graceful_stop_drops_work at keyless: survived 1, EXPECTED fail" in done.stdout
+    assert "not as expected lease_without_fencing at keyless: survived 6, EXPECTED fail" in done.stdout
 
 
 def test_a_right_one_that_is_failed_fails_the_selftest() -> None:
@@ -94,7 +94,7 @@ def test_it_goes_on_where_it_was(inside: Inside, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_processes_bring_the_same_as_one() -> None:
     """The matrix in two processes is the matrix in this one, in the same order."""
-    matrix = selftest.cells(selftest.subjects(["outputs_swapped", "partial_batch"]), ["keyless"])
+    matrix = selftest.cells(selftest.subjects(["no_dispatch_dedup", "claim_ttl_too_short"]), ["keyless"])
     plain = ("seconds", "cpu")
     here, there = (
         [dataclasses.replace(cell, **dict.fromkeys(plain, 0.0)) for cell in selftest.run(matrix, jobs=jobs)] for jobs in (1, 2)

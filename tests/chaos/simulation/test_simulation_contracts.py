@@ -18,7 +18,7 @@ from fakes.gateway.profile import PROFILES
 PLANS = [plan for name, plan in builtin.plans().items() if name != "incident"]
 
 
-def judged(coordinator: str, gateway: str, plan: Plan, seed: int = 1, turns: int = 4, calm: int = 2) -> Judgement:
+def judged(coordinator: str, gateway: str, plan: Plan, seed: int = 1, turns: int = 3, calm: int = 1) -> Judgement:
     """Turns under the plan, and some calm ones beside them."""
     bound = [dataclasses.replace(make(seed, n), plans=(plan.name,)) for n in range(turns)]
     settings = Settings(coordinator=coordinator, gateway=PROFILES[gateway], seed=seed)
