@@ -14,6 +14,7 @@ from chaos import builtin, schedule
 from chaos.nemesis import PlanNemesis
 from chaos.plan import Plan, PlanError
 from chaos.turns import Turn, make
+from chaos.vocabulary import SIMULATION_ONLY
 from chaos.wire.chamber import Chamber
 from chaos.wire.errors import WireError
 from chaos.wire.settings import Coordinator, Settings
@@ -134,6 +135,11 @@ def plan_turns(gate: Gate) -> tuple[schedule.Schedule, list[str]]:
         return gate.schedule, notes
     if gate.plans is not None:
         for plan in gate.plans:
+            if only := plan.faults & SIMULATION_ONLY:
+                raise PlanError(
+                    f"plan {plan.name!r} uses {', '.join(sorted(only))}, which only the simulation can do. "
+                    "Run it there with --world simulation, or leave the fault out"
+                )
             if not gate.settings.coordinator.killable and _kills(plan):
                 raise PlanError(
                     f"plan {plan.name!r} kills or pauses the coordinator, which is given by --url: this run did not start it. "

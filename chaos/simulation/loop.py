@@ -112,6 +112,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self._numbers = itertools.count()
         self.task_numbers = itertools.count()
         self.life_of_next: Life | None = None
+        self._crashed: list[Life] = []  # kept, or the garbage collector would run their `finally` blocks at any time
         self._busy_since = 0
         self._running = False
         self._closed = False
@@ -197,6 +198,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     def crash(self, life: Life) -> None:
         """From now on nothing of this life runs; its memory is kept as it is, out of reach, until the simulation is over."""
         life.crashed = True
+        self._crashed.append(life)
         if life.frozen is None:
             life.frozen = []
         life.wreck.extend(task for task in asyncio.all_tasks(self) if getattr(task, "life", None) is life)

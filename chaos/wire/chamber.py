@@ -190,10 +190,11 @@ class Chamber:
             await embedded.start()
             self._exit.push_async_callback(embedded.stop)
             self.toxiproxy_url = embedded.url
-            return Toxiproxy(embedded.url)
-        self.toxiproxy_url = self.settings.toxiproxy
-        self._prefix = f"anechoic-{secrets.token_hex(3)}"  # others may use that server too
-        client = Toxiproxy(self.settings.toxiproxy)
+        else:
+            self._prefix = f"anechoic-{secrets.token_hex(3)}"  # others may use that server too
+            self.toxiproxy_url = self.settings.toxiproxy
+        client = Toxiproxy(self.toxiproxy_url)
+        self._exit.callback(client.close)
         await client.version()
         return client
 

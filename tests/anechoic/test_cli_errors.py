@@ -50,6 +50,14 @@ def test_a_mistake_is_invalid_and_says_what_to_do(inside: Inside, words: list[st
     assert "Traceback" not in done.stderr
 
 
+def test_a_fault_of_the_simulation_is_refused_on_the_wire(inside: Inside, tmp_path: Path) -> None:
+    """Nothing is started for a plan that this world cannot carry out."""
+    (tmp_path / "jump.toml").write_text('[[rules]]\nwhen = { event = "tool_requested" }\ndo = { fault = "clock_jump" }\n')
+    done = inside("gate", "--coordinator", "hardened", "--plan", "jump.toml")
+    assert done.exit_code == 2
+    assert "clock_jump, which only the simulation can do" in done.stderr
+
+
 def test_an_unreachable_toxiproxy_is_named(anechoic: Run) -> None:
     """--toxiproxy and TOXIPROXY_URL are tried before anything is started."""
     for words, environ in ((["--toxiproxy", "http://127.0.0.1:9"], {}), ([], {"TOXIPROXY_URL": "http://127.0.0.1:9"})):
