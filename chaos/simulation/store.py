@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from chaos.nemesis import Heal
+from chaos.outage import WriteLock
 from chaos.simulation.lives import LIFE, Life
 
 _number = itertools.count()
@@ -44,8 +44,7 @@ class SimulatedStore:
         self._uri = f"file:anechoic-{os.getpid()}-{next(_number)}?mode=memory&cache=shared"
         self._open: dict[Life | None, list[sqlite3.Connection]] = {}
         self._anchor = self._to_store()
-        self._holder: sqlite3.Connection | None = None
-        self._outages = 0
+        self.lock = WriteLock(self._to_store)
         self._images: deque[tuple[float, bytes]] = deque()
 
     @property
@@ -74,50 +73,13 @@ class SimulatedStore:
         """Close every connection of a life; what it had not committed never was."""
         _close(self._open.pop(life, ()))
 
-    async def outage(self, seconds: float) -> tuple[str, float, Heal]:
-        """Refuse every write from now on; outages may overlap, and writes are taken again after the last."""
-        self._outages += 1
-        if self._holder is None:
-            try:
-                await self._take()
-            except BaseException:
-                self._outages -= 1
-                raise
-
-        async def heal() -> str:
-            self._outages -= 1
-            if self._outages:
-                return "another outage goes on"
-            self._let_go()
-            return "the store takes writes again"
-
-        return "the store refuses writes", seconds, heal
-
     def close(self) -> None:
         """Forget everything in it."""
-        self._let_go()
+        self.lock.let_go()
         for connections in self._open.values():
             _close(connections)
         self._open.clear()
         self._anchor.close()
-
-    async def _take(self) -> None:
-        holder = self._holder = self._to_store()
-        for _ in range(200):
-            try:
-                holder.execute("BEGIN IMMEDIATE")
-                return
-            except sqlite3.OperationalError:
-                await asyncio.sleep(0.005)  # a coordinator is writing
-        self._let_go()
-        raise OSError("the write lock of the store could not be had within a second")
-
-    def _let_go(self) -> None:
-        holder, self._holder = self._holder, None
-        if holder is not None:
-            if holder.in_transaction:
-                holder.execute("ROLLBACK")
-            holder.close()
 
     def _to_store(self) -> sqlite3.Connection:
         return _connect(self._uri, 0.0, uri=True, isolation_level=None, check_same_thread=False)

@@ -52,7 +52,7 @@ class SimulatedWorld:
         if fault == "clock_jump":
             return self._clock_jump(args, cause)
         if fault == "store_outage":
-            return await self._store.outage(args["seconds"])
+            return await self._store.lock.outage(args["seconds"])
         if fault == "resend_turn":
             return self.driver.resend(cause.conversation if cause else None, args["to"], args["after"]), 0.0, None
         if args["target"] == "replica":

@@ -161,7 +161,7 @@ class Chamber:
         self.assistant_id = await self.backends.start(self.llm_url, names)
         store = SqliteStore(self.folder / "state" / "store.db")
         store.path.parent.mkdir(parents=True)
-        stack.callback(store.close)
+        stack.callback(store.lock.let_go)
         self.world.store = store
         self.instances = self.world.instances = Instances(
             self.history, self.http, ready_timeout=settings.ready_timeout, on_trouble=self._trouble

@@ -40,7 +40,7 @@ class WireWorld:
         if fault == "proxy_down":
             return await self.edges.down(args, self._aim.owner(args["which"], cause, self.instances.all))
         if fault == "store_outage":
-            return await self.store.outage(args["seconds"])
+            return await self.store.lock.outage(args["seconds"])
         if fault == "resend_turn":
             return self.driver.resend(cause.conversation if cause else None, args["to"], args["after"]), 0.0, None
         if args["target"] == "replica":
