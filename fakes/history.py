@@ -533,8 +533,17 @@ def to_json(made: Event) -> dict[str, Any]:
 
 def from_json(data: Mapping[str, Any]) -> Event:
     """The event that `to_json` wrote. Raises HistoryError for an unknown kind, or missing or unknown fields."""
-    fields = dict(data)
-    kind = fields.pop("kind", None)
+    cls, fields = parsed(data)
+    try:
+        return cls(**{name: data[name] for name in ("seq", "t") if name in data}, **fields)
+    except TypeError as error:
+        raise HistoryError(f"event of kind {cls.kind!r}: {error}") from None
+
+
+def parsed(data: Mapping[str, Any]) -> tuple[type[Event], dict[str, Any]]:
+    """The class and the fields of an event that `to_json` wrote, without `seq` and `t`. Raises HistoryError."""
+    fields = {name: value for name, value in data.items() if name not in ("seq", "t", "kind")}
+    kind = data.get("kind")
     cls = EVENTS.get(kind) if isinstance(kind, str) else None
     if cls is None:
         raise HistoryError(f"unknown kind of event {kind!r}; known: {', '.join(sorted(EVENTS))}")
@@ -545,10 +554,7 @@ def from_json(data: Mapping[str, Any]) -> Event:
     for name, value in fields.items():
         if isinstance(value, list):
             fields[name] = tuple(tuple(v) if isinstance(v, list) else v for v in value)
-    try:
-        return cls(**fields)
-    except TypeError as error:
-        raise HistoryError(f"event of kind {kind!r}: {error}") from None
+    return cls, fields
 
 
 def read(path: Path) -> tuple[dict[str, Any], list[Event], str | None]:

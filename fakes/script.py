@@ -124,4 +124,9 @@ TOOLS: tuple[dict[str, Any], ...] = (
     _tool("refund_payment", "Refund a payment of the customer.",
           user_id="string", conversation_id="string", amount_cents="integer", reference="string"),
 )
+
+ASSISTANT: dict[str, Any] = {
+    "model": "anechoic", "name": "Customer support", "instructions": "Help the customer. Use the tools.", "tools": list(TOOLS),
+}
+"""The default assistant, as POST /v1/assistants takes it."""
 """The default assistant's function tools, as the Assistants API takes them."""

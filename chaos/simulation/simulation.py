@@ -46,15 +46,12 @@ from fakes.exchange import Reply, Request
 from fakes.gateway.core import GatewayCore
 from fakes.gateway.endpoint import GatewayEndpoint
 from fakes.ids import Ids
-from fakes.script import TOOLS
+from fakes.script import ASSISTANT
 
 EPOCH = 1_773_309_600.0
 """Unix time at which every simulation begins."""
 CALLBACK_TIMEOUT = 5.0
 """Seconds that the gateway waits for the answer to a callback."""
-ASSISTANT = {
-    "model": "anechoic", "name": "Customer support", "instructions": "Help the customer. Use the tools.", "tools": list(TOOLS),
-}
 
 T = TypeVar("T")
 

@@ -6,11 +6,10 @@ import asyncio
 import json
 import socket
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import IO
 
 from chaos.nemesis import PlanNemesis
+from chaos.wire.logs import Logs
 from chaos.wire.settings import Settings
 from fakes.assistants.core import Core
 from fakes.assistants.endpoint import AssistantsEndpoint
@@ -23,13 +22,9 @@ from fakes.ids import Ids
 from fakes.llm.client import HttpGenerate
 from fakes.llm.router import LlmRouter
 from fakes.llm.serving import Serving
-from fakes.script import TOOLS
+from fakes.script import ASSISTANT
 from fakes.server import Server, bind, port_of
 from fakes.skin import skin
-
-ASSISTANT = {
-    "model": "anechoic", "name": "Customer support", "instructions": "Help the customer. Use the tools.", "tools": list(TOOLS),
-}
 
 Fake = LlmRouter | AssistantsEndpoint | GatewayEndpoint
 
@@ -44,13 +39,12 @@ class Backends:
         self._token = token
         self._servers: list[Server] = []
         self._endpoints: list[Fake] = []
-        self._logs = logs
-        self._files: list[IO[str]] = []
+        self._logs = Logs(logs)
         self._ports: dict[int, str] = {}
-        self.ports: dict[tuple[str, str | None], int] = {}
-        """(edge, instance) -> the port of the fake"""
-        self.llm_log = self._log("llm-serve.log")
-        self.audit_log = self._log("tool-gw.log")
+        self.ends: dict[tuple[str, str | None], str] = {}
+        """(edge, instance) -> host:port of the fake"""
+        self.llm_log = self._logs.open("llm-serve.log")
+        self.audit_log = self._logs.open("tool-gw.log")
         self.serving = Serving(
             history, nemesis, replicas=settings.replicas, profile=settings.latency_profile, seed=settings.seed, log=self.llm_log
         )
@@ -59,13 +53,14 @@ class Backends:
         self._generate: HttpGenerate | None = None
         self._post = CallbackPoster()
 
-    async def start_serving(self) -> int:
-        """Start the replicas and the router; the router's port."""
+    async def start_serving(self) -> str:
+        """Start the replicas and the router; host:port of the router."""
         await self.serving.start()
         self._router = LlmRouter(
             self._history, self._nemesis, self.serving, seed=self._settings.seed, log=self.llm_log
         )
-        return await self._serve(self._router, "fake LLM serving", "llm", [None])
+        await self._serve(self._router, "fake LLM serving", "llm", [None])
+        return self.ends["llm", None]
 
     async def start(self, router_url: str, instances: list[str]) -> str:
         """Start the fake Assistants API and tool gateway; the id of the default assistant."""
@@ -95,17 +90,16 @@ class Backends:
         if self._generate is not None:
             await self._generate.aclose()
         await self.serving.stop()
-        for file in self._files:
-            file.close()
+        self._logs.close()
 
-    async def _serve(self, endpoint: Fake, title: str, edge: str, instances: list[str | None]) -> int:
+    async def _serve(self, endpoint: Fake, title: str, edge: str, instances: list[str | None]) -> None:
         self._endpoints.append(endpoint)
         sockets: list[socket.socket] = []
         for instance in instances:
             listening = bind()
             sockets.append(listening)
             port = port_of(listening)
-            self.ports[edge, instance] = port
+            self.ends[edge, instance] = f"127.0.0.1:{port}"
             if instance is not None:
                 self._ports[port] = instance
         app = skin(
@@ -115,14 +109,3 @@ class Backends:
         server = Server(app, sockets)
         await server.start()
         self._servers.append(server)
-        return port_of(sockets[0])
-
-    def _log(self, name: str) -> Callable[[str], None]:
-        self._logs.mkdir(parents=True, exist_ok=True)
-        file = (self._logs / name).open("a", encoding="utf-8", buffering=1)
-        self._files.append(file)
-
-        def write(line: str) -> None:
-            file.write(line + "\n")
-
-        return write

@@ -16,12 +16,13 @@ import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
 
+from chaos.containers.backends import RemoteBackends
 from chaos.driver import Driver
 from chaos.nemesis import PlanNemesis
 from chaos.quiesce import STUCK, Stillness, in_doubt
@@ -34,11 +35,15 @@ from chaos.wire.edges import Edges
 from chaos.wire.errors import WireError
 from chaos.wire.instances import Instances
 from chaos.wire.keeper import Keeper
+from chaos.wire.logs import Logs
 from chaos.wire.ports import free_port
 from chaos.wire.settings import Settings
 from chaos.wire.store import SqliteStore
 from chaos.wire.world import WireWorld
 from fakes import history as h
+from fakes.llm.serving import Serving
+
+T = TypeVar("T")
 
 FLUSH = 0.1
 """Seconds after which an event is on disk at the latest."""
@@ -83,6 +88,7 @@ class Chamber:
         self._keeper: Keeper | None = None
         self._exit = contextlib.AsyncExitStack()
         self._stillness = Stillness(self.history, time.monotonic)
+        self._lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def __aenter__(self) -> Chamber:
         """Start it all. Raises WireError, and leaves nothing behind then."""
@@ -108,8 +114,19 @@ class Chamber:
     async def run(self, turns: Iterable[Turn], every: float = 0.0) -> None:
         """Deliver the turns (one each `every` seconds), and wait until no timed rule is left to fire and all have ended.
 
-        Turns that do not end are waited for until nothing moves any more, `turn_budget` seconds at most.
+        Turns that do not end are waited for until nothing moves any more, `turn_budget` seconds at most. Raises WireError
+        when a part of the harness itself goes away meanwhile.
         """
+        await self._while_whole(self._run(turns, every))
+
+    async def quiesce(self) -> bool:
+        """Heal everything, give the system its budget to come to rest, and ask for what is in doubt. True when it rests.
+
+        A turn that is still open when the budget is over is unanswered. Raises WireError as `run` does.
+        """
+        return await self._while_whole(self._quiesce())
+
+    async def _run(self, turns: Iterable[Turn], every: float) -> None:
         await self.driver.deliver(turns, every)
         while self.nemesis.pending:
             await asyncio.sleep(0.05)
@@ -119,11 +136,7 @@ class Chamber:
             if await self.driver.settle(0.2):
                 return
 
-    async def quiesce(self) -> bool:
-        """Heal everything, give the system its budget to come to rest, and ask for what is in doubt. True when it rests.
-
-        A turn that is still open when the budget is over is unanswered.
-        """
+    async def _quiesce(self) -> bool:
         await self.nemesis.heal()
         budget = self.settings.quiesce_budget
         self.history.record(h.QuiesceStarted, budget=budget)
@@ -150,13 +163,13 @@ class Chamber:
             aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), trust_env=False)
         )
         toxiproxy = await self._toxiproxy()
-        self.backends = Backends(settings, self.history, self.nemesis, self.token, self.logs)
+        self.backends = self._backends()
         stack.push_async_callback(self.backends.stop)
         self.world.serving = self.backends.serving
         self.world.edges = self.edges = Edges(toxiproxy, self._prefix)
         stack.push_async_callback(self.edges.close)
         router = await self.backends.start_serving()
-        self.llm_url = f"http://{await self.edges.open('llm', None, f'127.0.0.1:{router}')}"
+        self.llm_url = f"http://{await self.edges.open('llm', None, router)}"
         names = [f"coordinator-{i + 1}" for i in range(settings.instances)]
         self.assistant_id = await self.backends.start(self.llm_url, names)
         store = SqliteStore(self.folder / "state" / "store.db")
@@ -182,6 +195,36 @@ class Chamber:
         if not self._alone:
             await self.instances.start()
         self.nemesis.restart_clock()
+
+    def _backends(self) -> Backends | RemoteBackends:
+        settings = self.settings
+        if settings.fakes is None:
+            return Backends(settings, self.history, self.nemesis, self.token, self.logs)
+        logs = Logs(self.logs)
+        serving = Serving(
+            self.history, self.nemesis, replicas=settings.replicas, profile=settings.latency_profile, seed=settings.seed,
+            log=logs.open("llm-serve.log"),
+        )
+        return RemoteBackends(settings, self.history, self.nemesis, settings.fakes, serving, logs, lost=self._part_lost)
+
+    def _part_lost(self, reason: str) -> None:
+        """A part that no run can do without went away by itself."""
+        if not self._lost.done():
+            self._lost.set_exception(WireError(reason))
+            self._lost.exception()  # seen here, so that nobody is told of it twice
+
+    async def _while_whole(self, work: Coroutine[Any, Any, T]) -> T:
+        task: asyncio.Future[Any] = asyncio.ensure_future(work)
+        try:
+            await asyncio.wait([task, self._lost], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            if not task.done():
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+        if self._lost.done():
+            await self._lost
+        result: T = await task
+        return result
 
     async def _toxiproxy(self) -> Toxiproxy:
         if self.settings.toxiproxy is None:
@@ -210,8 +253,8 @@ class Chamber:
                 port = int(url.rsplit(":", 1)[1].split("/")[0]) if url.count(":") > 1 else 80
                 upstream = url.split("//", 1)[1].rstrip("/")
             ends = {
-                "assistants": f"127.0.0.1:{self.backends.ports['assistants', name]}",
-                "tool-gateway": f"127.0.0.1:{self.backends.ports['tool-gateway', name]}",
+                "assistants": self.backends.ends["assistants", name],
+                "tool-gateway": self.backends.ends["tool-gateway", name],
                 "tool-results": upstream,
             }
             listens: dict[str, str] = {}

@@ -66,6 +66,16 @@ def by_url(urls: tuple[str, ...]) -> Coordinator:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class RemoteFakes:
+    """Fakes in processes of their own: host:port of each one's control port, and the token that they all know."""
+
+    assistants: str
+    gateway: str
+    router: str
+    token: str = dataclasses.field(repr=False)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Settings:
     """All of it. Times are seconds."""
 
@@ -79,6 +89,8 @@ class Settings:
     toxiproxy: str | None = None
     base_port: int | None = None
     """first of the fixed ports of the edges; None takes free ones"""
+    fakes: RemoteFakes | None = None
+    """where the fakes are; None has them in this process"""
     replicas: int = 3
     latency_profile: str = "ci"
     repeat_submit: str = "400"

@@ -67,11 +67,11 @@ class Core:
 
     # --- assistants ---------------------------------------------------------------------------------------------
 
-    def create_assistant(self, body: Body) -> Assistant:
-        """A new assistant; `model` is required."""
+    def create_assistant(self, body: Body, id: str | None = None) -> Assistant:
+        """A new assistant, under a fresh id or the one given; `model` is required."""
         fields = Fields(body)
         fields.required_text("model")
-        made = Assistant(id=self.ids.new("asst"), created_at=self._now(), **settings(fields, ASSISTANT_SETTINGS))
+        made = Assistant(id=id or self.ids.new("asst"), created_at=self._now(), **settings(fields, ASSISTANT_SETTINGS))
         self.assistants[made.id] = made
         return made
 

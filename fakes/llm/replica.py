@@ -171,22 +171,35 @@ def app(profile: Profile, dice: random.Random) -> Starlette:
     )
 
 
-async def serve(profile: str, seed: str, ready: Callable[[int], None], lifeline: int) -> None:
-    """Serve on a free port until SIGTERM, or until the pipe `lifeline` ends, which means that the parent died.
+async def serve(
+    profile: str, seed: str, ready: Callable[[int], None], lifeline: int | None = None, host: str = "127.0.0.1", port: int = 0
+) -> None:
+    """Serve until SIGTERM, or until the pipe `lifeline` ends, which means that the parent died.
 
     Args:
         seed: of the latencies.
         ready: called once with the port when the replica answers.
+        port: 0 takes a free one. Raises OSError when it is taken.
     """
     disable_created_metrics()  # type: ignore[no-untyped-call]
     done = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, done.set)
-    loop.add_reader(lifeline, done.set)
-    listening = bind()
+    if lifeline is not None:
+        loop.add_reader(lifeline, done.set)
+    listening = bind(host, port)
     server = Server(app(named(profile), random.Random(seed)), [listening])
     await server.start()
     ready(port_of(listening))
     await done.wait()
-    loop.remove_reader(lifeline)
+    if lifeline is not None:
+        loop.remove_reader(lifeline)
     await server.stop()
+
+
+if __name__ == "__main__":
+    import sys
+
+    from fakes.llm.command import replica
+
+    sys.exit(replica())

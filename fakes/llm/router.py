@@ -20,9 +20,9 @@ from fakes.faults import Fault, Nemesis
 from fakes.history import GenerationEnded, GenerationStarted, History
 from fakes.ids import Ids
 from fakes.llm.conversation import BadRequest, Conversation, error_body, read
+from fakes.llm.fleet import Replica, Replicas
 from fakes.llm.log import ServingLog
 from fakes.llm.replica import MODELS
-from fakes.llm.serving import Replica, Serving
 
 ATTEMPTS = 5
 """How often one request is generated at most, before the client gets a 503."""
@@ -46,7 +46,7 @@ class LlmRouter:
         self,
         history: History,
         nemesis: Nemesis,
-        serving: Serving,
+        serving: Replicas,
         *,
         seed: int,
         log: Callable[[str], None],
@@ -232,3 +232,11 @@ class _Fleet(Collector):
 
 def _error(status: int, message: str, type: str, code: str | None = None) -> Reply:
     return Reply.json(error_body(message, type, code=code), status)
+
+
+if __name__ == "__main__":
+    import sys
+
+    from fakes.llm.command import router
+
+    sys.exit(router())

@@ -14,6 +14,7 @@ from typing import Any
 
 from fakes.faults import Nemesis
 from fakes.history import Event, History, ReplicaExited, ReplicaStarted
+from fakes.llm.fleet import Replica
 from fakes.llm.log import ServingLog
 from fakes.llm.profiles import named
 
@@ -23,16 +24,6 @@ OOM_KILLED = 137
 
 class ServingError(RuntimeError):
     """The replicas cannot be started or kept alive; says which one and why."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Replica:
-    """One life of one replica that answers at `url`."""
-
-    name: str
-    life: int
-    pid: int
-    url: str
 
 
 @dataclasses.dataclass(slots=True)
