@@ -68,6 +68,10 @@ class Campaign:
     turns: int
     rounds: list[Round] = dataclasses.field(default_factory=list)
     reached: Counter[str] = dataclasses.field(default_factory=Counter)
+    failed: dict[int, gate.Outcome] = dataclasses.field(default_factory=dict)
+    """what came of the rounds that did not pass, where there is no report directory to find it in"""
+    again: Callable[[int], str] = lambda number: ""
+    """the command that runs a round again, by its number"""
 
     @property
     def seconds(self) -> float:
@@ -133,7 +137,9 @@ async def run_round(campaign: Campaign, number: int, observer: gate.Observer, do
     folder = campaign.settings.report_dir / f"round-{number:04}" if campaign.settings.report_dir else None
     settings = dataclasses.replace(campaign.settings, seed=seed, report_dir=folder)
     plans, _ = gate.usable_plans(settings.coordinator)
-    asked = gate.Gate(settings, turns=campaign.turns, schedule=schedule.scatter(plans, campaign.turns, seed))
+    asked = gate.Gate(
+        settings, turns=campaign.turns, schedule=schedule.scatter(plans, campaign.turns, seed), reproduce=campaign.again(number)
+    )
     start = time.monotonic()
     outcome = await gate.run(asked, observer)
     data = outcome.data
@@ -142,6 +148,8 @@ async def run_round(campaign: Campaign, number: int, observer: gate.Observer, do
         sum(f["fired"] for f in data["faults"]), data["reached"].get("instances ended by a fault", 0),
     )
     campaign.rounds.append(made)
+    if made.verdict != Verdict.PASS and folder is None:
+        campaign.failed[number] = outcome
     campaign.reached.update(data["reached"])
     if campaign.settings.report_dir is not None:
         gate.write(campaign.settings.report_dir / "chaos.json", campaign.to_json())

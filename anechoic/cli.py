@@ -24,8 +24,12 @@ Toxiproxy = Annotated[
     str | None,
     typer.Option(envvar="TOXIPROXY_URL", help="Admin address of a real Toxiproxy to use instead of the embedded one."),
 ]
+Junit = Annotated[Path | None, typer.Option(help="File for JUnit XML; --report-dir gets a junit.xml anyway.")]
+Summary = Annotated[
+    Path | None, typer.Option(help="File for a summary in Markdown; on GitHub Actions the job's summary page gets it anyway.")
+]
 ReportDir = Annotated[
-    Path | None, typer.Option(help="Folder for history.jsonl, verdict.json, plan.json and the logs of each process.")
+    Path | None, typer.Option(help="Folder for history.jsonl, verdict.json, plan.json, junit.xml and the logs of each process.")
 ]
 
 
@@ -66,6 +70,8 @@ def gate(
     derandomize: Annotated[bool, typer.Option("--derandomize", help="Search: the same examples in every run, for CI.")] = False,
     database: Annotated[Path | None, typer.Option(help="Search: folder for failing cases, which are tried first the next time [default: .hypothesis/anechoic].")] = None,
     report_dir: ReportDir = None,
+    junit: Junit = None,
+    summary: Summary = None,
 ) -> None:
     """Put a coordinator between the fakes, break things around it, and judge what it did."""
     from anechoic.commands import gate as do
@@ -74,7 +80,7 @@ def gate(
         coordinator=coordinator, command=command, url=url or [], instances=instances, gateway=gateway, plans=plan or [],
         turns=turns, seed=seed, in_flight=in_flight, toxiproxy=toxiproxy, env=env or [], setup_command=setup_command,
         demand=demand, repeat_submit=repeat_submit, ready_timeout=ready_timeout, turn_budget=turn_budget, quiesce=quiesce,
-        base_port=base_port, report_dir=report_dir, world=world, examples=examples, max_time=max_time,
+        base_port=base_port, report_dir=report_dir, junit=junit, summary=summary, world=world, examples=examples, max_time=max_time,
         derandomize=derandomize, database=database,
     )
 
@@ -105,6 +111,8 @@ def chaos(
     max_failures: Annotated[int, typer.Option(help="Stop after so many rounds that did not pass.")] = 3,
     only_round: Annotated[int | None, typer.Option(help="Run this round again, alone.")] = None,
     report_dir: ReportDir = None,
+    junit: Junit = None,
+    summary: Summary = None,
 ) -> None:
     """Pre-release chaos run: round after round of random plans, kills and rolling stops, for as long as you say."""
     from anechoic.commands import chaos as do
@@ -112,7 +120,7 @@ def chaos(
     do.run(
         coordinator=coordinator, command=command, url=url or [], instances=instances, gateway=gateway, time=time, turns=turns,
         seed=seed, in_flight=in_flight, toxiproxy=toxiproxy, env=env or [], setup_command=setup_command,
-        max_failures=max_failures, only_round=only_round, report_dir=report_dir,
+        max_failures=max_failures, only_round=only_round, report_dir=report_dir, junit=junit, summary=summary,
     )
 
 

@@ -19,6 +19,7 @@ from chaos.wire.chamber import Chamber
 from chaos.wire.errors import WireError
 from chaos.wire.settings import Coordinator, Settings
 from contracts import verdict
+from contracts.document import to_json
 from contracts.profiles import demand
 from fakes.history import Event, History, InstanceReady
 
@@ -114,7 +115,7 @@ def judge(history: History, gate: Gate, planned: schedule.Schedule, notes: list[
         expected_rules=_rules(gate, planned, history),
     )
     header = dict(history.header)
-    data = verdict.to_json(judgement, header=header, reproduce=gate.reproduce)
+    data = to_json(judgement, header=header, reproduce=gate.reproduce)
     data["repeat_submit"] = gate.settings.repeat_submit
     if notes:
         data["notes"] = notes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,14 @@ from typing import Any
 from anechoic import exits
 from chaos.simulation.errors import BadCoordinator
 from chaos.wire.settings import Coordinator
+from contracts.catalogue import CONTRACTS
 from contracts.counterexample import Counterexample, readable, versions
+from contracts.document import to_json
+from contracts.profiles import demand
 from contracts.property import EXAMPLES, Found, Survived, Tally, search
 from contracts.trial import InSimulation, OnWire, Runner
-from contracts.verdict import to_json
 from fakes.gateway.profile import Profile
+from fakes.history import save
 
 CONFIRMATIONS = 3
 """How often a case that was found on the wire is run again there."""
@@ -56,8 +60,11 @@ def run(
         confirmations=CONFIRMATIONS if asked.world == "wire" else 1, database=asked.database, on_trial=on_trial,
     )
     if asked.report_dir is not None:
+        for name in ("counterexample.json", "history.jsonl"):  # of an earlier search
+            (asked.report_dir / name).unlink(missing_ok=True)
         if isinstance(result, Found):
             counterexample(asked, result).save(asked.report_dir / "counterexample.json")
+            save(asked.report_dir / "history.jsonl", header(asked), result.trial.events)
         path = asked.report_dir / "verdict.json"
         path.write_text(readable(data(asked, result)) + "\n", encoding="utf-8")
     return result
@@ -74,24 +81,55 @@ def exit_code(result: Found | Survived) -> int:
     return codes[str(result.verdict)]
 
 
+def header(asked: Search) -> dict[str, Any]:
+    """What every file of a search says of it."""
+    return {"seed": asked.seed, "coordinator": asked.coordinator, "gateway": asked.gateway.name}
+
+
 def data(asked: Search, result: Found | Survived) -> dict[str, Any]:
     """verdict.json of a search: as that of a gate, and beside it what was searched."""
     tally = result.tally
-    header = {"seed": asked.seed, "coordinator": asked.coordinator, "gateway": asked.gateway.name}
-    out: dict[str, Any] = {"format_version": 1, "verdict": str(result.verdict), "exit_code": exit_code(result), **header}
+    out: dict[str, Any] = {"format_version": 1, "verdict": str(result.verdict), "exit_code": exit_code(result), **header(asked)}
+    out["seconds"] = round(result.seconds, 1)
+    out["contracts"] = _contracts(asked, result)
     if isinstance(result, Found):
-        out = to_json(result.trial.judgement, header, asked.reproduce) | {"verdict": "fail", "exit_code": exits.FAIL}
+        found = to_json(result.trial.judgement, header(asked), asked.reproduce)
+        for of_the_case_alone in ("unsound", "reasons", "plans"):
+            found.pop(of_the_case_alone, None)
+        mine = {violation.events for violation in result.trial.violations}  # others of its batch were judged with it
+        found["violations"] = [v for v in found["violations"] if tuple(v["events"]) in mine]
+        out = found | out
         out["counterexample"] = counterexample(asked, result).to_json()
         out["reproduced"] = [result.confirmed, result.confirmations]
         out["shrinking"] = {"tried": result.tried, "seconds": round(result.seconds - tally.seconds, 3)}
     elif result.why:
-        out["reasons"] = list(result.why)
+        out["reasons"] = out["unsound"] = list(result.why)
     out["search"] = {
         "world": asked.world, "examples": tally.examples, "turns": tally.turns, "tool_calls": tally.calls,
         "effects": tally.effects, "faults": tally.fired, "seconds": round(tally.seconds, 3), "reached": dict(tally.reached),
         "derandomize": asked.derandomize, "versions": versions(),
     }
     return out | {"reproduce": asked.reproduce}
+
+
+def _contracts(asked: Search, result: Found | Survived) -> list[dict[str, Any]]:
+    """Each contract and what the search says of it; the first violation ends a search, so that the others are left open."""
+    tried = f"{result.tally.examples} examples"
+    broken = Counter(v.contract for v in result.trial.violations) if isinstance(result, Found) else Counter[str]()
+    terms = demand(asked.gateway, asked.wanted or None)
+    rows: list[dict[str, Any]] = []
+    for contract in CONTRACTS.values():
+        status, note = str(result.verdict), ""
+        if contract.id not in terms.wanted:
+            status, note = "not_demanded", "not asked for, or not possible at this gateway"
+        elif broken and contract.id not in broken:
+            status, note = "not_reached", f"the search ended with the violation of {', '.join(broken)}, after {tried}"
+        rows.append({
+            "id": contract.id, "name": contract.name, "class": contract.klass, "status": status,
+            "checked": 0 if status == "not_demanded" else result.tally.examples,
+            "violations": broken[contract.id], "note": note,
+        })
+    return rows
 
 
 def _runners(asked: Search, say: Callable[[str], None]) -> tuple[Runner, Runner | None]:

@@ -39,13 +39,17 @@ class Violation:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Result:
-    """The outcome of one contract over one history. `note` is the reason of a status, or what else is worth knowing."""
+    """The outcome of one contract over one history. `note` is the reason of a status, or what else is worth knowing.
+
+    `unsure` says that something could not be decided, which a violation beside it hides in `status`.
+    """
 
     contract: str
     status: Status
     checked: int = 0
     violations: tuple[Violation, ...] = ()
     note: str = ""
+    unsure: bool = False
 
     @property
     def name(self) -> str:
@@ -95,4 +99,5 @@ class Tally:
     def result(self) -> Result:
         """Fail when anything was violated, else unknown when anything could not be decided, else pass."""
         status = Status.FAIL if self._violations else Status.UNKNOWN if self._unsure else Status.PASS
-        return Result(self.contract, status, self.checked, tuple(self._violations), "; ".join([*self._unsure, *self._notes]))
+        note = "; ".join([*self._unsure, *self._notes])
+        return Result(self.contract, status, self.checked, tuple(self._violations), note, bool(self._unsure))

@@ -14,8 +14,7 @@ import dataclasses
 import enum
 import gc
 import traceback
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 from contracts.catalogue import CONTRACTS, HONEST, LIVE, SAFE
 from contracts.checks import CHECKS
@@ -27,7 +26,6 @@ from contracts.result import Result, Status, Violation
 from fakes.gateway.profile import Profile
 from fakes.history import Event
 
-FORMAT_VERSION = 1
 INTERRUPTED = 130
 """Exit code of a run that was stopped from outside."""
 
@@ -46,6 +44,29 @@ _EXIT_CODES = {Verdict.PASS: 0, Verdict.FAIL: 1, Verdict.INVALID: 2, Verdict.UNK
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Flaws:
+    """What keeps a run as a whole from being green: it was stopped, it broke down, nothing happened, a rule never fired.
+
+    `silent` says of each rule that had to fire why it did not.
+    """
+
+    stopped: tuple[str, ...] = ()
+    invalid: tuple[str, ...] = ()
+    vacuous: tuple[str, ...] = ()
+    silent: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    @property
+    def run(self) -> tuple[str, ...]:
+        """Those that are about the whole run, not one plan's."""
+        return self.stopped + self.invalid + self.vacuous
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """Every one of them, in words."""
+        return (*self.run, *(f"vacuous: rule {rule} never fired: {why}" for rule, why in self.silent.items()))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Judgement:
     """What came out. `reasons` say why a verdict is unknown or invalid, `fired` counts each rule's faults that took effect.
 
@@ -59,6 +80,7 @@ class Judgement:
     exit_code: int
     results: tuple[Result, ...]
     reasons: tuple[str, ...]
+    flaws: Flaws
     counts: Mapping[str, int]
     reached: Mapping[str, int]
     fired: Mapping[str, int]
@@ -118,58 +140,33 @@ def _judge(events: Sequence[Event], terms: Terms, rules: Sequence[tuple[str, boo
         return _unreadable(error, terms, rules)
     results = tuple(_run(contract, index, terms) for contract in CONTRACTS)
     fired = {rule: 0 for rule, _ in rules} | index.faults.fired()
-    invalid, vacuous = _invalid(index), _vacuous(index, rules, fired)
-    stopped = [f"interrupted: {index.interrupted.reason}"] if index.interrupted else []
-    if invalid or stopped:
-        results = tuple(_without_liveness(result, (invalid + stopped)[0]) for result in results)
-    verdicts = {v: _verdict(v, results, invalid, stopped + vacuous) for v in (SAFE, LIVE, HONEST)}
-    worst = next(v for v in _WORST_FIRST if v in verdicts.values())
+    flaws = _flaws(index, rules, fired)
+    if broke := flaws.invalid + flaws.stopped:
+        results = tuple(_without_liveness(result, broke[0]) for result in results)
+    verdicts = _verdicts(results, flaws)
+    worst = _worst(verdicts.values())
     undecided = [f"{r.contract} {r.name}: {r.note}" for r in results if r.status is Status.UNKNOWN]
     return Judgement(
         worst, verdicts[SAFE], verdicts[LIVE], verdicts[HONEST],
-        INTERRUPTED if stopped else _EXIT_CODES[worst],
-        results, tuple(stopped + invalid + vacuous + undecided), _counts(index), observed, fired, terms, index,
+        INTERRUPTED if flaws.stopped else _EXIT_CODES[worst],
+        results, (*flaws.all, *undecided), flaws, _counts(index), observed, fired, terms, index,
     )
 
 
-def to_json(judgement: Judgement, header: Mapping[str, Any], reproduce: str) -> dict[str, Any]:
-    """The judgement as verdict.json has it.
+def excusing(judgement: Judgement, accepted: Callable[[Violation], bool]) -> tuple[Verdict, int]:
+    """The verdict and the exit code as they would be without the violations that somebody has accepted.
 
-    `header` is the history's first line (seed, coordinator, gateway); `reproduce` is the command that does it again.
-    `reasons` is there only when there are any.
+    What is unknown, invalid or interrupted stays so: nothing but a violation can be accepted.
     """
-    out: dict[str, Any] = {
-        "format_version": FORMAT_VERSION,
-        "verdict": str(judgement.verdict),
-        "safe": str(judgement.safe),
-        "live": str(judgement.live),
-        "honest": str(judgement.honest),
-        "exit_code": judgement.exit_code,
-        "seed": header.get("seed"),
-        "coordinator": header.get("coordinator"),
-        "gateway": header.get("gateway", judgement.terms.profile.name),
-        "counts": dict(judgement.counts),
-        "contracts": [
-            {
-                "id": r.contract, "name": r.name, "class": r.klass, "status": str(r.status), "checked": r.checked,
-                "violations": len(r.violations), "note": r.note,
-            }
-            for r in judgement.results
-        ],
-        "violations": [
-            {
-                "contract": v.contract, "message": v.message, "run_id": v.run_id, "tool_call_id": v.tool_call_id,
-                "effects": list(v.effects), "events": list(v.events),
-            }
-            for v in judgement.violations
-        ],
-        "reached": dict(judgement.reached),
-        "faults": [{"rule": rule, "fired": fired} for rule, fired in judgement.fired.items()],
-        "reproduce": reproduce,
-    }
-    if judgement.reasons:
-        out["reasons"] = list(judgement.reasons)
-    return out
+    verdict = _worst(_verdicts([_excused(result, accepted) for result in judgement.results], judgement.flaws).values())
+    return verdict, INTERRUPTED if judgement.flaws.stopped else _EXIT_CODES[verdict]
+
+
+def _excused(result: Result, accepted: Callable[[Violation], bool]) -> Result:
+    left = tuple(violation for violation in result.violations if not accepted(violation))
+    if left or not result.violations:
+        return result
+    return dataclasses.replace(result, status=Status.UNKNOWN if result.unsure else Status.PASS, violations=())
 
 
 def _run(contract: str, index: Index, terms: Terms) -> Result:
@@ -190,32 +187,38 @@ def _last_line(error: Exception) -> str:
     return f"{said} ({frame.name}, line {frame.lineno})"
 
 
-def _invalid(index: Index) -> list[str]:
-    reasons = [f"fault {f.fault} of rule {f.rule} failed: {f.reason}" for f in index.faults.failed]
+def _flaws(index: Index, rules: Sequence[tuple[str, bool]], fired: Mapping[str, int]) -> Flaws:
+    stopped = (f"interrupted: {index.interrupted.reason}",) if index.interrupted else ()
+    if not index.events:
+        return Flaws(stopped, vacuous=("vacuous: the history is empty",))
+    return Flaws(stopped, tuple(_invalid(index)), tuple(_vacuous(index)), _silent(index, rules, fired))
+
+
+def _invalid(index: Index) -> Iterator[str]:
+    for f in index.faults.failed:
+        yield f"fault {f.fault} of rule {f.rule} failed: {f.reason}"
     gone = {exited.instance for exited in index.exits if not exited.expected}
     for instance in index.started:
         if instance not in index.ready and (index.quiesced is not None or instance in gone):
-            reasons.append(f"{instance} was started and never got ready")
-    return reasons
+            yield f"{instance} was started and never got ready"
 
 
-def _vacuous(index: Index, rules: Sequence[tuple[str, bool]], fired: Mapping[str, int]) -> list[str]:
-    if not index.events:
-        return ["vacuous: the history is empty"]
-    reasons: list[str] = []
+def _vacuous(index: Index) -> Iterator[str]:
     if not any(turn.answered for turn in index.turns.values()):
-        reasons.append("vacuous: no turn came to its end")
+        yield "vacuous: no turn came to its end"
     if not index.calls:
-        reasons.append("vacuous: no tool call was issued")
+        yield "vacuous: no tool call was issued"
     if not index.effects:
-        reasons.append("vacuous: no effect was committed")
+        yield "vacuous: no effect was committed"
+
+
+def _silent(index: Index, rules: Sequence[tuple[str, bool]], fired: Mapping[str, int]) -> dict[str, str]:
     intended = {fault.rule for fault in index.faults.all}
-    for rule, optional in rules:
-        if fired[rule] or optional:
-            continue
-        why = "its fault never took effect" if rule in intended else "the event that it waits for never happened"
-        reasons.append(f"vacuous: rule {rule} never fired: {why}")
-    return reasons
+    return {
+        rule: "its fault never took effect" if rule in intended else "the event that it waits for never happened"
+        for rule, optional in rules
+        if not fired[rule] and not optional
+    }
 
 
 def _without_liveness(result: Result, reason: str) -> Result:
@@ -227,13 +230,21 @@ def _without_liveness(result: Result, reason: str) -> Result:
     return dataclasses.replace(result, status=status, violations=kept, note=f"what is missing proves nothing: {reason}")
 
 
-def _verdict(which: str, results: Sequence[Result], invalid: Sequence[str], unsure: Sequence[str]) -> Verdict:
+def _verdicts(results: Sequence[Result], flaws: Flaws) -> dict[str, Verdict]:
+    return {which: _verdict(which, results, flaws) for which in (SAFE, LIVE, HONEST)}
+
+
+def _verdict(which: str, results: Sequence[Result], flaws: Flaws) -> Verdict:
     statuses = {result.status for result in results if CONTRACTS[result.contract].verdict == which}
     if Status.FAIL in statuses:
         return Verdict.FAIL
-    if invalid:
+    if flaws.invalid:
         return Verdict.INVALID
-    return Verdict.UNKNOWN if unsure or Status.UNKNOWN in statuses else Verdict.PASS
+    return Verdict.UNKNOWN if flaws.all or Status.UNKNOWN in statuses else Verdict.PASS
+
+
+def _worst(verdicts: Collection[Verdict]) -> Verdict:
+    return next(v for v in _WORST_FIRST if v in verdicts)
 
 
 def _counts(index: Index) -> dict[str, int]:
@@ -255,7 +266,7 @@ def _unreadable(error: Exception, terms: Terms, rules: Sequence[tuple[str, bool]
     unknown = Verdict.UNKNOWN
     return Judgement(
         unknown, unknown, unknown, unknown, _EXIT_CODES[unknown],
-        tuple(Result(c, status[c], note=reason) for c in CONTRACTS), (reason,),
+        tuple(Result(c, status[c], note=reason) for c in CONTRACTS), (reason,), Flaws(vacuous=(reason,)),
         {"turns": 0, "tool_calls": 0, "effects": 0, "duplicates": 0, "lost": 0, "unattributed": 0},
         {}, {rule: 0 for rule, _ in rules}, terms, None,
     )

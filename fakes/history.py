@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, ClassVar, TypeVar, dataclass_transform
 
@@ -555,6 +555,13 @@ def parsed(data: Mapping[str, Any]) -> tuple[type[Event], dict[str, Any]]:
         if isinstance(value, list):
             fields[name] = tuple(tuple(v) if isinstance(v, list) else v for v in value)
     return cls, fields
+
+
+def save(path: Path, header: Mapping[str, Any], events: Iterable[Event]) -> None:
+    """Write events that were recorded elsewhere as a history file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = ({"format_version": FORMAT_VERSION, **header}, *map(to_json, events))
+    path.write_text("".join(encode(line).decode() + "\n" for line in lines), encoding="utf-8")
 
 
 def read(path: Path) -> tuple[dict[str, Any], list[Event], str | None]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from anechoic import campaign, exits, gate
 from anechoic.commands import options
 from anechoic.report.console import Console, reached, report, terminal
+from anechoic.report.record import CAMPAIGN, Record, load, of_campaign
 from chaos.plan import PlanError
 from chaos.toxiproxy.client import ToxiproxyError
 from chaos.wire.errors import WireError
@@ -17,7 +18,7 @@ from chaos.wire.settings import Settings
 def run(
     *, coordinator: str | None, command: str | None, url: list[str], instances: int, gateway: str, time: str, turns: int,
     seed: int | None, in_flight: int, toxiproxy: str | None, env: list[str], setup_command: str | None, max_failures: int,
-    only_round: int | None, report_dir: Path | None,
+    only_round: int | None, report_dir: Path | None, junit: Path | None, summary: Path | None,
 ) -> None:
     """Run, or go on with, a campaign; exit code of its worst round."""
     tested = options.coordinator(coordinator, command, url)
@@ -31,6 +32,8 @@ def run(
         going = campaign.resume(settings, seed, turns, lambda: options.seed_or_new(None))
     except (WireError, campaign.CampaignError) as error:
         exits.invalid(error)
+    going.again = lambda number: _again(coordinator, command, url, gateway, turns, going.seed, number)
+    reports = options.reports(settings.report_dir, junit, summary)
     out = terminal()
     if going.rounds:
         out.print(f"going on after {len(going.rounds)} rounds and {going.seconds:.0f} s")
@@ -39,7 +42,6 @@ def run(
         console.pause()
         out.print(str(made))
         if made.verdict != "pass":
-            outcome.data["reproduce"] = _again(coordinator, command, url, gateway, turns, going.seed, made.number)
             report(out, outcome.data, outcome.judgement, outcome.notes)
         console.again()
 
@@ -50,13 +52,27 @@ def run(
             else:
                 exits.run(campaign.run(going, seconds=seconds, max_failures=max_failures, observer=console, done=done))
         except (WireError, PlanError, ToxiproxyError) as error:
+            console.pause()
+            reports.refused(error, {"coordinator": tested.label, "gateway": gateway, "seed": going.seed})
             exits.invalid(error)
+        except SystemExit:
+            reports.write(_record(going))
+            raise
         finally:
             console.pause()
             reached(out, dict(sorted(going.reached.items())))
             passed = len(going.rounds) - going.failures
             out.print(f"{passed} of {len(going.rounds)} rounds passed in {going.seconds:.0f} s   seed {going.seed}")
+    reports.write(_record(going))
     raise SystemExit(going.exit_code)
+
+
+def _record(going: campaign.Campaign) -> Record:
+    """What reporters read of a campaign; rounds of an earlier process are read from their folders."""
+    folder = going.settings.report_dir
+    earlier = load(folder).parts if folder is not None and (folder / CAMPAIGN).exists() else {}
+    made = {number: Record(o.data, o.judgement.index) for number, o in going.failed.items()}
+    return of_campaign(going.to_json(), {**earlier, **made})
 
 
 def _again(

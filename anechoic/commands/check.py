@@ -12,6 +12,7 @@ from anechoic.report.console import report, terminal
 from chaos.plan import Plan, PlanError, parse
 from contracts import verdict
 from contracts.catalogue import UnknownContract
+from contracts.document import to_json
 from contracts.profiles import ImpossibleDemand
 from contracts.profiles import demand as terms_for
 from fakes.history import HistoryError, read
@@ -31,7 +32,7 @@ def run(*, history: Path, gateway: str | None, demand: str | None, as_json: bool
         exits.invalid(error)
     rules = expected_rules(_plans(header, history), events, explicit=bool(header.get("explicit", True)))
     judgement = verdict.judge(events, profile, wanted=wanted, expected_rules=rules)
-    data = verdict.to_json(judgement, header=header, reproduce=str(header.get("reproduce", "")))
+    data = to_json(judgement, header=header, reproduce=str(header.get("reproduce", "")))
     if as_json:
         print(json.dumps(data, indent=2, ensure_ascii=False))
     else:

@@ -8,6 +8,7 @@ from typing import Any
 from anechoic import exits, gate
 from anechoic.commands import options
 from anechoic.report.console import Console
+from anechoic.report.record import Record
 from chaos.plan import PlanError
 from chaos.toxiproxy.client import ToxiproxyError
 from chaos.wire.errors import WireError
@@ -23,7 +24,8 @@ def run(
     *, coordinator: str | None, command: str | None, url: list[str], instances: int | None, gateway: str, plans: list[str],
     turns: int, seed: int | None, in_flight: int, toxiproxy: str | None, env: list[str], setup_command: str | None,
     demand: str | None, repeat_submit: str, ready_timeout: float, turn_budget: float, quiesce: float, base_port: int | None,
-    report_dir: Path | None, world: str | None = None, examples: int | None = None, **more: Any,
+    report_dir: Path | None, junit: Path | None, summary: Path | None, world: str | None = None,
+    examples: int | None = None, **more: Any,
 ) -> None:
     """Check the words, run the gate, draw it, and end with the verdict's exit code. With examples to draw it is a search."""
     if examples is not None or world not in (None, "wire"):
@@ -33,7 +35,7 @@ def run(
             coordinator=coordinator, command=command, url=url, instances=instances, gateway=gateway, plans=plans, seed=seed,
             toxiproxy=toxiproxy, env=env, setup_command=setup_command, demand=demand, repeat_submit=repeat_submit,
             ready_timeout=ready_timeout, turn_budget=turn_budget, quiesce=quiesce, report_dir=report_dir,
-            world=world or "wire", examples=examples, **more,
+            junit=junit, summary=summary, world=world or "wire", examples=examples, **more,
         )
     for flag, given in (("--max-time", more.get("max_time")), ("--derandomize", more.get("derandomize"))):
         if given:
@@ -60,10 +62,15 @@ def run(
     asked = gate.Gate(
         settings, turns=turns, plans=options.plans(plans), wanted=options.wanted(demand), reproduce=options.reproduce(seed)
     )
+    reports = options.reports(settings.report_dir, junit, summary)
     with Console() as console:
         try:
             outcome = exits.run(gate.run(asked, console))
         except (WireError, PlanError, ToxiproxyError, ImpossibleDemand, UnknownContract) as error:
+            reports.refused(error, {
+                "coordinator": tested.label, "gateway": gateway, "seed": seed, "reproduce": asked.reproduce,
+            })
             exits.invalid(error)
         console.verdict(outcome)
+    reports.write(Record(outcome.data, outcome.judgement.index))
     raise SystemExit(outcome.judgement.exit_code)

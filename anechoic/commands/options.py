@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from anechoic.exits import invalid
+from anechoic.report.files import Reports
 from chaos import builtin
 from chaos.plan import Plan, PlanError
 from chaos.wire.errors import WireError
@@ -93,3 +94,17 @@ def report_dir(path: Path | None) -> Path | None:
             invalid(f"--report-dir {path} cannot be made: {error}")
         return path.absolute()
     return None
+
+
+def reports(folder: Path | None, junit: Path | None, summary: Path | None) -> Reports:
+    """What is to be written at the end; a file that cannot be is an error before anything is started."""
+    for flag, path in (("--junit", junit), ("--summary", summary)):
+        if path is None:
+            continue
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("a"):
+                pass
+        except OSError as error:
+            invalid(f"{flag} {path} cannot be written: {error}")
+    return Reports(folder, junit, summary)

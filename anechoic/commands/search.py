@@ -8,6 +8,7 @@ from typing import Any
 from anechoic import exits
 from anechoic import search as searching
 from anechoic.commands import options
+from anechoic.report.record import Record
 from anechoic.report.search import SearchConsole
 from chaos.plan import PlanError
 from chaos.simulation.errors import SimulationError
@@ -18,13 +19,14 @@ from contracts.case import REPEATS
 from contracts.catalogue import UnknownContract
 from contracts.counterexample import WORLDS
 from contracts.profiles import ImpossibleDemand
-from contracts.property import EXAMPLES
+from contracts.property import EXAMPLES, Found
 
 
 def run(
     *, coordinator: str | None, command: str | None, url: list[str], instances: int | None, gateway: str, plans: list[str],
     seed: int | None, toxiproxy: str | None, env: list[str], setup_command: str | None, demand: str | None,
-    repeat_submit: str, ready_timeout: float, turn_budget: float, quiesce: float, report_dir: Path | None, world: str,
+    repeat_submit: str, ready_timeout: float, turn_budget: float, quiesce: float, report_dir: Path | None,
+    junit: Path | None, summary: Path | None, world: str,
     examples: int | None, max_time: float | None, derandomize: bool, database: Path | None, **rest: Any,
 ) -> None:
     """Check the words, search, draw it, and end with the verdict's exit code."""
@@ -64,16 +66,20 @@ def run(
         database=searching.DATABASE if database is None else database,
         report_dir=options.report_dir(report_dir), reproduce=options.reproduce(seed),
     )
+    reports = options.reports(asked.report_dir, junit, summary)
     with SearchConsole(asked) as console:
         try:
             result = searching.run(asked, on_trial=console.on_trial, say=console.say)
         except (SimulationError, WireError, PlanError, ToxiproxyError, ImpossibleDemand, UnknownContract) as error:
             console.stop()
+            reports.refused(error, {**searching.header(asked), "search": {}, "reproduce": asked.reproduce})
             exits.invalid(error)
         except KeyboardInterrupt:
             console.stop()
             exits.interrupted()
         console.verdict(result)
+    index = result.trial.judgement.index if isinstance(result, Found) else None
+    reports.write(Record(searching.data(asked, result), index))
     raise SystemExit(searching.exit_code(result))
 
 

@@ -45,11 +45,14 @@ class Past:
         self.events.append(made)
         return made
 
-    def turn(self, turn: str = "t1", *, conversation: str = "C1", plan: str = "create_ticket", sends: int = 1) -> Past:
-        """A turn is planned (`plan`: steps by "/", calls by ",") and delivered."""
+    def turn(
+        self, turn: str = "t1", *, conversation: str = "C1", plan: str = "create_ticket", sends: int = 1,
+        under: tuple[str, ...] = (),
+    ) -> Past:
+        """A turn is planned (`plan`: steps by "/", calls by ",", `under` these fault plans) and delivered."""
         steps = tuple(tuple(step.split(",")) for step in plan.split("/")) if plan else ()
         self._conversation_of[turn] = conversation
-        self.add(h.TurnPlanned, conversation=conversation, turn_id=turn, calls=steps)
+        self.add(h.TurnPlanned, conversation=conversation, turn_id=turn, plans=under, calls=steps)
         for attempt in range(1, sends + 1):
             self.sent(turn, attempt)
         return self

@@ -14,8 +14,8 @@ from fakes.history import FaultFailed, InstanceExited, InstanceReady, InstanceSt
 from fakes.history import to_json as event_to_json
 
 KEYS = [
-    "format_version", "verdict", "safe", "live", "honest", "exit_code", "seed", "coordinator", "gateway", "counts", "contracts",
-    "violations", "reached", "faults", "reproduce",
+    "format_version", "verdict", "safe", "live", "honest", "exit_code", "seed", "coordinator", "gateway", "seconds",
+    "counts", "contracts", "violations", "reached", "plans", "faults", "reproduce",
 ]
 
 
@@ -200,18 +200,22 @@ def test_what_was_reached_is_counted_in_words(past):
 
 def test_verdict_json_has_its_fields(past):
     """The fields of the report, in order, as plain JSON; reasons only where there are some."""
-    past.turn().run().ask("call_a").told("call_a")
+    past.turn(under=("plan",)).run().ask("call_a").told("call_a")
     past.did("call_a")
     past.did("call_a")
     past.ended(status="cancelled").done(status="failed").rest()
     judgement = past.judge(expected_rules=[("plan/1", True)])
-    header = {"seed": 42, "coordinator": "as_deployed", "gateway": "keyed"}
+    plan = {"name": "plan", "rules": [{"id": "plan/1"}]}
+    header = {"seed": 42, "coordinator": "as_deployed", "gateway": "keyed", "plans": [plan]}
     data = json.loads(json.dumps(to_json(judgement, header, "anechoic gate --seed 42")))
     assert list(data) == KEYS
     assert (data["format_version"], data["verdict"], data["exit_code"], data["seed"]) == (1, "fail", 1, 42)
     assert (data["coordinator"], data["gateway"], data["reproduce"]) == ("as_deployed", "keyed", "anechoic gate --seed 42")
     (violation,) = data["violations"]
-    assert list(violation) == ["contract", "message", "run_id", "tool_call_id", "effects", "events"]
+    assert list(violation) == [
+        "contract", "shape", "message", "conversation", "plans", "run_id", "tool_call_id", "effects", "events",
+    ]
+    assert (violation["shape"], violation["conversation"], violation["plans"]) == ("call", "C1", ["plan"])
     assert (violation["contract"], violation["run_id"], violation["tool_call_id"]) == ("C1", "run_1", "call_a")
     assert violation["effects"] == ["INC-55102", "INC-55103"]
     assert data["faults"] == [{"rule": "plan/1", "fired": 0}]
@@ -219,7 +223,10 @@ def test_verdict_json_has_its_fields(past):
         "id": "C1", "name": "at_most_one_effect", "class": "safety", "status": "fail", "checked": 1, "violations": 1,
         "note": "",
     }
-    assert list(to_json(judge([], PROFILES["keyed"]), header, "")) == [*KEYS, "reasons"]
+    assert data["plans"] == [{"name": "plan", "turns": 1, "rules": ["plan/1"], "fired": 0}]
+    empty = to_json(judge([], PROFILES["keyed"]), header, "")
+    assert list(empty) == [*KEYS, "reasons", "unsound"]
+    assert empty["unsound"] == ["vacuous: the history is empty"]
 
 
 def test_violations_are_equal_by_contract_and_shape():

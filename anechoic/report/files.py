@@ -1,0 +1,61 @@
+"""Where reports go: files in the report directory, files that were asked for, and the pages and annotations of a CI job."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from anechoic.report.annotations import commands
+from anechoic.report.junit import to_xml
+from anechoic.report.record import Record
+from anechoic.report.summary import to_markdown
+
+JUNIT, PAGE = "junit.xml", "report.html"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Reports:
+    """What is written at the end of a run. `folder` gets one file of each kind.
+
+    On GitHub Actions the summary is added to the job's summary page too, and the annotations are printed.
+    """
+
+    folder: Path | None = None
+    junit: Path | None = None
+    summary: Path | None = None
+
+    def write(self, record: Record) -> None:
+        """Write all of it. Raises OSError."""
+        for path in (self.folder / JUNIT if self.folder else None, self.junit):
+            if path is not None:
+                _write(path, to_xml(record))
+        page = os.environ.get("GITHUB_STEP_SUMMARY")
+        if self.summary is not None or page:
+            text = to_markdown(record)
+            if self.summary is not None:
+                _write(self.summary, text)
+            if page:
+                with open(page, "a", encoding="utf-8") as out:
+                    out.write(text)
+        if os.environ.get("GITHUB_ACTIONS") == "true":
+            for command in commands(record):
+                print(command, flush=True)
+
+    def refused(self, error: object, about: Mapping[str, Any]) -> None:
+        """Report a run that ended before there was anything to judge. `about` says what was to be run."""
+        reasons = [str(error)]
+        self.write(Record({
+            "format_version": 1, "verdict": "invalid", "exit_code": 2, "contracts": [], "violations": [], "plans": [],
+            **about, "reasons": reasons, "unsound": reasons,
+        }))
+
+
+def _write(path: Path, text: str) -> None:
+    """Whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(path.name + ".tmp")
+    beside.write_text(text, encoding="utf-8")
+    beside.replace(path)

@@ -1,0 +1,43 @@
+"""Which plans were in force where: those of a turn are its conversation's, and so are those of a violation in it."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from contracts.index import Index
+from contracts.result import Violation
+
+NO_PLAN = "none"
+"""What the plan of a turn without faults is called; there is a built-in one of that name."""
+
+
+class Bound:
+    """The plans of each conversation of a history.
+
+    `turns` counts the turns of each plan, `together` holds every set of plans that a conversation had.
+    """
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+        self._plans: dict[str | None, frozenset[str]] = {}
+        self.turns: Counter[str] = Counter()
+        for turn in index.turns.values():
+            if turn.planned is None:
+                continue
+            plans = frozenset(turn.planned.plans or (NO_PLAN,))
+            self.turns.update(plans)
+            self._plans[turn.conversation] = self._plans.get(turn.conversation, frozenset()) | plans
+        self.together = frozenset(self._plans.values())
+
+    def conversation(self, violation: Violation) -> str | None:
+        """The conversation that a violation is about, None where it belongs to no single one."""
+        run = self._index.runs.get(violation.run_id or "")
+        if run is not None and run.conversation is not None:
+            return run.conversation
+        events = (self._index.event(seq) for seq in violation.events)
+        found = {e.conversation for e in events if e is not None and e.conversation is not None}
+        return found.pop() if len(found) == 1 else None
+
+    def plans(self, violation: Violation) -> frozenset[str]:
+        """The plans bound to the conversation of a violation; none where that is not known."""
+        return self._plans.get(self.conversation(violation), frozenset())
