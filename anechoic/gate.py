@@ -21,7 +21,7 @@ from chaos.wire.settings import Coordinator, Settings
 from contracts import verdict
 from contracts.document import to_json
 from contracts.profiles import demand
-from fakes.history import Event, History, InstanceReady
+from fakes.history import Event, History, InstanceReady, RunTold
 
 PROCESS_FAULTS = frozenset({"kill", "pause", "restart", "terminate"})
 
@@ -178,11 +178,16 @@ def bind(nemesis: PlanNemesis, planned: schedule.Schedule, seed: int) -> Sequenc
 
 def expected_rules(plans: Sequence[Plan], events: Sequence[Event], *, explicit: bool) -> list[tuple[str, bool]]:
     """(rule, whether the run is not vacuous without it). In the built-in set, plans about asynchronous results are void for
-    a coordinator whose tools are synchronous."""
+    a coordinator whose tools are synchronous, and plans about streams for one that polls."""
     synchronous = not any(
         e.capabilities.get("async_tools") for e in events if isinstance(e, InstanceReady)
     ) and not any(getattr(e, "asynchronous", False) for e in events)
-    return [(rule.id, not explicit and plan.needs_async and synchronous) for plan in plans for rule in plan.rules]
+    polling = not any(isinstance(e, RunTold) and e.via == "stream" for e in events)
+    return [
+        (rule.id, not explicit and ((plan.needs_async and synchronous) or (plan.needs_streams and polling)))
+        for plan in plans
+        for rule in plan.rules
+    ]
 
 
 def _check_bounds(plans: Sequence[Plan], settings: Settings) -> None:

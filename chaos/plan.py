@@ -116,7 +116,7 @@ class Rule:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Plan:
-    """A named set of rules. `needs_async` says that it is about asynchronous tool results, and void without them."""
+    """A named set of rules."""
 
     name: str
     about: str
@@ -126,6 +126,11 @@ class Plan:
     def needs_async(self) -> bool:
         """Whether every rule is about callbacks, which a coordinator with synchronous tools never gets."""
         return bool(self.rules) and all((r.when.event or "").startswith("callback_") for r in self.rules)
+
+    @property
+    def needs_streams(self) -> bool:
+        """Whether every rule is about streams, which a coordinator that polls never opens."""
+        return bool(self.rules) and all(("via", "stream") in r.when.fields for r in self.rules)
 
     @property
     def faults(self) -> frozenset[str]:

@@ -29,8 +29,8 @@ T = TypeVar("T")
 MAX_TURNS, MAX_STEPS, MAX_CALLS, MAX_FAULTS = 3, 3, 8, 4
 PAUSES = (0.5, 2.0, 12.0)
 """Seconds that an instance stands still: one length misses what another finds."""
-OFF = ("prune_keys", "barrier")
-"""Faults that are not drawn alone: one breaks what the gateway's profile promises, the other means nothing by itself."""
+OFF = ("prune_keys", "barrier", "cut_stream")
+"""Faults that are not drawn alone: they break what the gateway's profile promises, or mean nothing by themselves."""
 EVERYWHERE = (
     "turn_answered", "message_added", "run_created", "run_told", "tool_requested", "effect_committed", "callback_due",
     "callback_posted", "submit_received", "submit_accepted",

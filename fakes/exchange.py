@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 from urllib.parse import unquote
 
@@ -27,14 +27,27 @@ class Request:
     instance: str | None = None
 
 
+class Stream(Protocol):
+    """A body that comes in pieces, to be iterated once. Raises Cut where the connection ends before the body does."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        """The pieces."""
+        ...
+
+    def leave(self) -> None:
+        """The client is gone: iterating ends soon."""
+        ...
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Reply:
-    """One answer; `body` is already encoded."""
+    """One answer; `body` is already encoded. Where there is a `stream`, it comes in the body's place."""
 
     status: int
     body: bytes = b""
     headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
     media_type: str = "application/json"
+    stream: Stream | None = None
 
     @classmethod
     def json(cls, data: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Reply:

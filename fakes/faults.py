@@ -98,6 +98,8 @@ FAKE_FAULTS: dict[str, FaultKind] = {
               after=Param(float, 0.0, "seconds until the step is lost")),
         _kind("barrier", "run_told", "hold answers about this run until n instances wait, then release them together",
               n=Param(int, 2, "how many instances"), seconds=Param(float, 1.0, "longest hold, in seconds")),
+        _kind("cut_stream", "run_told", "the stream that tells this ends right after it, before its time",
+              how=Param(("cut", "error"), "cut", "the connection is cut, or an error event comes")),
         _kind("cancel_run", "run_created action_required run_told tool_requested effect_committed",
               "somebody else cancels the run"),
         _kind("expire_run", "run_created action_required run_told tool_requested effect_committed",

@@ -245,8 +245,8 @@ class ActionRequired(Event):
 class RunTold(Event):
     """An instance was told the state of a run. `waiting_for` lists the calls that the answer said the run waits for.
 
-    `via` is the operation (poll, create, submit, cancel, modify, list). `stale` marks an answer that a fault made old:
-    it is what the instance knows, not what is.
+    `via` is the operation (poll, create, submit, cancel, modify, list), or `stream` for each event of a stream that carried
+    the run. `stale` marks an answer that a fault made old: it is what the instance knows, not what is.
     """
 
     run_id: str

@@ -1,7 +1,7 @@
 """The thin skin: FastAPI in front of an endpoint. No logic of a fake lives here.
 
-Hot operations are answered before FastAPI's routing and middleware (about twice the requests per CPU-second); every
-operation is also a FastAPI route, so that /docs and /openapi.json tell the whole interface.
+Hot operations are answered before FastAPI's routing and middleware (about twice the requests per CPU-second), and only they
+can answer with a stream; every operation is also a FastAPI route, so that /docs and /openapi.json tell the whole interface.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fakes.encoding import encode
-from fakes.exchange import Cut, Endpoint, Operation, Reply, Request, Router, json_object
+from fakes.exchange import Cut, Endpoint, Operation, Reply, Request, Router, Stream, json_object
 from fakes.history import History, to_json
 
 METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
@@ -95,7 +95,7 @@ def skin(
     async def serve_hot(scope: Scope, receive: Receive, send: Send) -> None:
         reply = await ask(scope, receive)
         if reply is not None:
-            await _send(reply, send)
+            await _send(reply, receive, send)
 
     app = _Skin(
         Router([operation for operation in endpoint.operations if operation.hot]),
@@ -208,17 +208,41 @@ async def _body(receive: Receive) -> bytes | None:
             return b"".join(parts)
 
 
-async def _send(reply: Reply, send: Send) -> None:
+async def _send(reply: Reply, receive: Receive, send: Send) -> None:
     headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in reply.headers.items()]
-    headers.append((b"content-length", str(len(reply.body)).encode()))
     kind = f"{reply.media_type}; charset=utf-8" if reply.media_type.startswith("text/") else reply.media_type
     headers.append((b"content-type", kind.encode("latin-1")))
+    if reply.stream is None:
+        headers.append((b"content-length", str(len(reply.body)).encode()))
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-    await send({"type": "http.response.body", "body": reply.body})
+    if reply.stream is None:
+        await send({"type": "http.response.body", "body": reply.body})
+    else:
+        await _send_pieces(reply.stream, receive, send)
+
+
+async def _send_pieces(stream: Stream, receive: Receive, send: Send) -> None:
+    """Send a stream, and let it know when the client goes away. Nothing is cancelled: a fault may be under way in it."""
+
+    async def listen() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        stream.leave()
+
+    listening = asyncio.create_task(listen())
+    try:
+        async for piece in stream:
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+    except Cut:
+        await asyncio.sleep(0)  # the last piece leaves
+        await _cut(receive)
+    finally:
+        listening.cancel()
 
 
 async def _cut(receive: Receive) -> None:
-    """End the connection without an answer: uvicorn's cycle is the owner of `receive`, and holds the transport."""
+    """End the connection without (the rest of) an answer: uvicorn's cycle owns `receive`, and holds the transport."""
     transport: asyncio.Transport = receive.__self__.transport  # type: ignore[attr-defined]
     transport.abort()
     await asyncio.sleep(0)

@@ -15,11 +15,15 @@ from typing import Any, Literal
 
 from chaos.simulation.errors import SimulationError
 from chaos.simulation.loop import VirtualLoop
+from chaos.simulation.pieces import Incoming
 from chaos.simulation.toxics import NEVER, Toxic
-from fakes.exchange import Cut
+from fakes.exchange import Cut, Reply, Stream
 
 Handle = Callable[[Any], Awaitable[Any]]
-"""Takes what is sent over an edge, returns what comes back; both have a `body` in bytes, which toxics measure."""
+"""Takes what is sent over an edge, returns what comes back; both have a `body` in bytes, which toxics measure.
+
+A reply's `stream` arrives at the client as an `Incoming`.
+"""
 Mischief = Literal["lose_request", "lose_reply", "delay", "duplicate", "reorder", "no_connect"]
 OVERHEAD = 200
 """Bytes of a message beside its body, for toxics that count them."""
@@ -56,6 +60,7 @@ class Exchange:
     broken: bool = False
     trouble: Trouble | None = None
     swallowed_by: Toxic | None = None
+    incoming: Incoming | None = None
 
 
 class Edge:
@@ -180,19 +185,56 @@ class Edge:
             self._loop.doom = self._loop.doom or _broken_fake(self.label, error)
             raise
         else:
-            if not exchange.broken:
+            if isinstance(reply, Reply) and reply.stream is not None:
+                await self._serve_pieces(exchange, reply, reply.stream)
+            elif not exchange.broken:
                 self._travel(exchange, "downstream", len(reply.body), self._deliver, reply)
 
-    def _deliver(self, exchange: Exchange, reply: Any) -> None:
+    async def _serve_pieces(self, exchange: Exchange, reply: Reply, stream: Stream) -> None:
+        incoming = exchange.incoming = Incoming(lambda: self._later(self._low, stream.leave))
+        if not exchange.broken:
+            self._travel(exchange, "downstream", 0, self._deliver, dataclasses.replace(reply, stream=incoming))
+            exchange.trouble = None  # it befalls the reply once
+        number, end = 0, self._last_piece
+        try:
+            async for piece in stream:
+                if exchange.broken:
+                    stream.leave()
+                else:
+                    self._travel(exchange, "downstream", len(piece), self._piece, number, piece)
+                    number += 1
+        except Cut:
+            end = self._cut_off
+        if not exchange.broken:
+            self._travel(exchange, "downstream", 0, end, number)
+
+    def _piece(self, exchange: Exchange, number: int, piece: bytes) -> None:
+        assert exchange.incoming is not None
+        exchange.incoming.arrive(number, piece)
+
+    def _last_piece(self, exchange: Exchange, number: int) -> None:
         self._under_way.pop(exchange, None)
+        assert exchange.incoming is not None
+        exchange.incoming.arrive(number, None)
+
+    def _cut_off(self, exchange: Exchange, number: int) -> None:
+        self._break(exchange, f"the server closed the connection over {self.label} in the middle of its answer")
+
+    def _deliver(self, exchange: Exchange, reply: Any) -> None:
+        if exchange.incoming is None:
+            self._under_way.pop(exchange, None)
         if not exchange.broken and not exchange.answered.done():
             exchange.answered.set_result(reply)
+        elif exchange.incoming is not None:
+            exchange.incoming.leave()
 
     def _break(self, exchange: Exchange, reason: str) -> None:
         self._under_way.pop(exchange, None)
         exchange.broken = True
         if not exchange.answered.done():
             exchange.answered.set_exception(ConnectionLost(reason))
+        if exchange.incoming is not None:
+            exchange.incoming.fail(ConnectionLost(reason))
 
     # --- mischief -------------------------------------------------------------------------------------------------------
 

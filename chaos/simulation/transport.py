@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import sys
 from collections import deque
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 from urllib.parse import parse_qsl
 
 import httpx
 
 from chaos.simulation.network import ConnectionLost, Network, NoAnswerInTime, NotConnected
+from chaos.simulation.pieces import Incoming
 from fakes.exchange import Reply, Request
 
 
@@ -35,9 +38,10 @@ class MemoryTransport(httpx.AsyncBaseTransport):
             return await carry(self._network, request)
         await self._take_place(request)
         try:
-            return await carry(self._network, request)
-        finally:
+            return await carry(self._network, request, self._give_place_back)
+        except BaseException:
             self._give_place_back()
+            raise
 
     async def _take_place(self, request: httpx.Request) -> None:
         assert self._free is not None
@@ -65,8 +69,11 @@ class MemoryTransport(httpx.AsyncBaseTransport):
         self._free += 1
 
 
-async def carry(network: Network, request: Any) -> Any:
-    """Carry one request of httpx or httpx2 over the network; returns that library's response, or raises its errors."""
+async def carry(network: Network, request: Any, done: Callable[[], None] = lambda: None) -> Any:
+    """Carry one request of httpx or httpx2 over the network; returns that library's response, or raises its errors.
+
+    `done` is called when the connection is free again: with the response, or at the end of its stream.
+    """
     url = request.url
     timeouts = request.extensions.get("timeout", {})
     body = await request.aread()
@@ -92,18 +99,53 @@ async def carry(network: Network, request: Any) -> Any:
     except NoAnswerInTime as error:
         raise _library(request).ReadTimeout(str(error), request=request) from None
     except ConnectionLost as error:
-        library = _library(request)
-        kind = library.RemoteProtocolError if "without an answer" in str(error) else library.ReadError
-        raise kind(str(error), request=request) from None
-    return _response(request, reply)
+        raise _lost(request, error) from None
+    return _response(request, reply, timeouts.get("read"), done)
 
 
-def _response(request: Any, reply: Reply) -> Any:
+def _response(request: Any, reply: Reply, read_timeout: float | None, done: Callable[[], None]) -> Any:
     headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in reply.headers.items()]
-    headers.append((b"content-length", str(len(reply.body)).encode()))
     headers.append((b"content-type", reply.media_type.encode("latin-1")))
     library = _library(request)
-    return library.Response(reply.status, headers=headers, stream=library.ByteStream(reply.body), request=request)
+    if isinstance(reply.stream, Incoming):
+        body = _streamed_body(library)(request, reply.stream, read_timeout, done)
+    else:
+        headers.append((b"content-length", str(len(reply.body)).encode()))
+        body = library.ByteStream(reply.body)
+        done()
+    return library.Response(reply.status, headers=headers, stream=body, request=request)
+
+
+@functools.cache
+def _streamed_body(library: Any) -> Callable[..., Any]:
+    """The class of streamed bodies in the words of a library; a read timeout is that of each read."""
+
+    class Body(library.AsyncByteStream):  # type: ignore[misc]
+        def __init__(self, request: Any, incoming: Incoming, timeout: float | None, done: Callable[[], None]) -> None:
+            self._request, self._incoming, self._timeout, self._done = request, incoming, timeout, done
+
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            try:
+                while (piece := await self._incoming.read(self._timeout)) is not None:
+                    yield piece
+            except TimeoutError:
+                raise library.ReadTimeout(f"no data within {self._timeout:g} s", request=self._request) from None
+            except ConnectionLost as error:
+                raise _lost(self._request, error) from None
+
+        async def aclose(self) -> None:
+            self._incoming.leave()
+            done, self._done = self._done, lambda: None
+            done()
+
+    return Body
+
+
+def _lost(request: Any, error: ConnectionLost) -> Exception:
+    library = _library(request)
+    closed = "the server closed" in str(error)
+    lost: Exception = (library.RemoteProtocolError if closed else library.ReadError)(str(error), request=request)
+    return lost
 
 
 def _library(request: Any) -> Any:

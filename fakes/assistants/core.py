@@ -173,7 +173,6 @@ class Core:
         """A new run, queued, and the messages that were added with it; refused while another run is active."""
         thread = self.thread(thread_id)
         fields = Fields(body)
-        fields.refuse_stream()
         added = drafts(fields, "additional_messages")
         made = self._new_run(thread_id, fields)
         active = self.active_run(thread)
@@ -186,7 +185,6 @@ class Core:
     def create_thread_and_run(self, body: Body) -> tuple[Thread, Run]:
         """A new thread, with its messages, and a run on it."""
         fields = Fields(body)
-        fields.refuse_stream()
         fields.object("thread")
         run = self._new_run("", fields)
         thread = self.create_thread(body.get("thread") or {})
@@ -271,13 +269,14 @@ class Core:
         """A generation brought the closing words: the message. `cut_off` words (too many tokens) end it as incomplete."""
         if not self._counts(run, attempt):
             return None
+        passed = "max_completion_tokens" if cut_off else _limit_passed(run, usage)
         content = [{"type": "text", "text": {"value": text, "annotations": []}}]
         message = Message(
-            self.ids.new("msg"), self._now(), run.thread_id, "assistant", content, assistant_id=run.assistant_id, run_id=run.id
+            self.ids.new("msg"), self._now(), run.thread_id, "assistant", content, assistant_id=run.assistant_id, run_id=run.id,
+            cut_off="max_tokens" if passed == "max_completion_tokens" else None,
         )
         self.threads[run.thread_id].messages[message.id] = message
-        run.wrote(self.ids.new("step"), message.id, self._now(), usage)
-        passed = "max_completion_tokens" if cut_off else _limit_passed(run, Usage())
+        run.wrote(self.ids.new("step"), message, self._now(), usage)
         if passed is not None:
             self._end_incomplete(run, passed)
         else:
@@ -301,6 +300,10 @@ class Core:
             return False
         self._end(run, "expired", reason)
         return True
+
+    def look(self, run: Run) -> None:
+        """Nothing, but that a run whose time is over expires."""
+        self._seen(run)
 
     # --- inside -------------------------------------------------------------------------------------------------
 

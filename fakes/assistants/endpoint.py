@@ -12,10 +12,12 @@ from fakes.assistants.core import REPEAT_SUBMIT, Core
 from fakes.assistants.delivery import Delivery, deliver, one
 from fakes.assistants.driver import Driver, Spawn
 from fakes.assistants.errors import ApiError
+from fakes.assistants.fields import Fields
 from fakes.assistants.generation import Generate
 from fakes.assistants.objects import Message, Thread
 from fakes.assistants.runs import Run
-from fakes.assistants.submits import Submits
+from fakes.assistants.streams import RunStream, Streams
+from fakes.assistants.submits import Submits, Submitted
 from fakes.assistants.watch import View, Watch
 from fakes.encoding import encode
 from fakes.exchange import BadBody, Handler, Operation, Reply, Request, Router, json_object
@@ -35,7 +37,7 @@ _HEADERS = {
 
 
 class AssistantsEndpoint:
-    """The 23 operations without streaming, under /v1.
+    """The 23 operations, under /v1. Runs can be created, and outputs submitted, with `stream: true`.
 
     Args:
         core: the state; its clock and ids are used here too.
@@ -73,11 +75,12 @@ class AssistantsEndpoint:
         self._driver = Driver(core, history, nemesis, generate, spawn or asyncio.create_task)
         self._submits = Submits(core, history, nemesis, self._driver, repeat_submit)
         self._barriers = Barriers()
+        self._streams = Streams(core, history)
         self._router = Router(
             [
                 *(Operation(method, path, title, self._plain(do), hot) for method, path, title, hot, do in paths.plain(core)),
                 Operation("POST", paths.THREADS, "Create thread", self._answered(self._create_thread), hot=True),
-                Operation("POST", paths.NEW_THREAD_RUNS, "Create thread and run", self._answered(self._create_thread_and_run)),
+                Operation("POST", paths.NEW_THREAD_RUNS, "Create thread and run", self._answered(self._create_both), hot=True),
                 Operation("POST", paths.MESSAGES, "Create message", self._answered(self._create_message), hot=True),
                 Operation("GET", paths.RUNS, "List runs", self._answered(self._list_runs)),
                 Operation("POST", paths.RUNS, "Create run", self._answered(self._create_run), hot=True),
@@ -111,21 +114,23 @@ class AssistantsEndpoint:
         return await operation.handler(request, **params)
 
     def reset(self) -> None:
-        """Forget all assistants, threads and runs; what runs in the background stops, held answers leave."""
+        """Forget all threads and runs; what runs in the background stops, held answers leave, streams end."""
         self._driver.stop()
+        self._streams.end_all()
         self._driver.forget()
         self._barriers.open_all()
         self._core.reset()
 
     async def aclose(self) -> None:
-        """Stop what runs in the background; it is over when this returns."""
+        """Stop what runs in the background; it is over when this returns. Streams end soon."""
+        self._streams.end_all()
         self._barriers.open_all()
         await asyncio.gather(*self._driver.stop(), return_exceptions=True)
 
     # --- answers -------------------------------------------------------------------------------------------------
 
-    def _answered(self, body_of: Callable[..., Awaitable[bytes]]) -> Handler:
-        """A handler that answers with the body that `body_of` makes, or with the refusal that it raises."""
+    def _answered(self, body_of: Callable[..., Awaitable[bytes | RunStream]]) -> Handler:
+        """A handler that answers with the body or the stream that `body_of` makes, or with the refusal that it raises."""
 
         async def handler(request: Request, **params: str) -> Reply:
             started = self._core.clock()
@@ -138,6 +143,8 @@ class AssistantsEndpoint:
             finally:
                 if self._core.ended:
                     await self._driver.settle()
+            if isinstance(body, RunStream):
+                return Reply(200, b"", self._with_headers(started), "text/event-stream", body)
             return Reply(200, body, self._with_headers(started))
 
         return handler
@@ -188,23 +195,29 @@ class AssistantsEndpoint:
 
     # --- operations that tell the state of a run ------------------------------------------------------------------
 
-    async def _create_run(self, request: Request, thread_id: str) -> bytes:
+    async def _create_run(self, request: Request, thread_id: str) -> bytes | RunStream:
         body = json_object(request.body)
+        stream = self._streams.open(Fields(body).flag("stream"), request.instance)
 
         async def process(delivery: Delivery) -> tuple[Watch, View]:
             run, messages = self._core.create_run(thread_id, body)
+            if stream is not None:
+                stream.begin(run, None)
             return await self._created(self._core.thread(thread_id), run, messages, request, delivery)
 
-        return await self._tell(*await deliver(process), "create", request)
+        return await self._tell_or_stream(process, "create", request, stream)
 
-    async def _create_thread_and_run(self, request: Request) -> bytes:
+    async def _create_both(self, request: Request) -> bytes | RunStream:
         body = json_object(request.body)
+        stream = self._streams.open(Fields(body).flag("stream"), request.instance)
 
         async def process(delivery: Delivery) -> tuple[Watch, View]:
             thread, run = self._core.create_thread_and_run(body)
+            if stream is not None:
+                stream.begin(run, thread)
             return await self._created(thread, run, list(thread.messages.values()), request, delivery)
 
-        return await self._tell(*await deliver(process), "create", request)
+        return await self._tell_or_stream(process, "create", request, stream)
 
     async def _created(
         self, thread: Thread, run: Run, messages: Sequence[Message], request: Request, delivery: Delivery
@@ -248,13 +261,38 @@ class AssistantsEndpoint:
             await self._tell(watch, view, "list", request)
         return body
 
-    async def _submit(self, request: Request, thread_id: str, run_id: str) -> bytes:
-        async def process(delivery: Delivery) -> tuple[Watch, View]:
-            return await self._submits.receive(request, thread_id, run_id, delivery)
+    async def _submit(self, request: Request, thread_id: str, run_id: str) -> bytes | RunStream:
+        given = Submitted.read(request.body)
+        stream = self._streams.open(given.stream, request.instance)
 
-        return await self._tell(*await deliver(process), "submit", request)
+        async def process(delivery: Delivery) -> tuple[Watch, View]:
+            return await self._submits.receive(request, thread_id, run_id, given, stream, delivery)
+
+        return await self._tell_or_stream(process, "submit", request, stream)
+
+    async def _tell_or_stream(
+        self,
+        process: Callable[[Delivery], Awaitable[tuple[Watch, View]]],
+        via: str,
+        request: Request,
+        stream: RunStream | None,
+    ) -> bytes | RunStream:
+        """Process a request; then tell the run as it is, or begin to tell it as it goes on."""
+        try:
+            watch, view = await deliver(process)
+        except BaseException:
+            if stream is not None:
+                stream.close()
+            raise
+        if stream is None:
+            return await self._tell(watch, view, via, request)
+        return stream.told_by(lambda view: self._told(watch, view, "stream", request))
 
     async def _tell(self, watch: Watch, view: View, via: str, request: Request) -> bytes:
+        await self._told(watch, view, via, request)
+        return view.body
+
+    async def _told(self, watch: Watch, view: View, via: str, request: Request) -> Sequence[Fault]:
         """Record that an instance is told `view`, ask what happens there, and hold the answer where a barrier is closed."""
         if self._core.ended:
             await self._driver.settle()
@@ -276,7 +314,7 @@ class AssistantsEndpoint:
         if faults:
             await self._driver.disturb(watch, faults, view.step)
         await self._barriers.wait(watch.run.id, view.status, request.instance, one(faults, "barrier"))
-        return view.body
+        return faults
 
     def _watch(self, run: Run) -> Watch:
         return self._driver.watches[run.id]

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from fakes.assistants.errors import ApiError, missing, wrong_type, wrong_value
+from fakes.assistants.errors import missing, wrong_type, wrong_value
 
 LONG_TEXT = 256_000
 _TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -169,11 +169,6 @@ class Fields:
             if part is not None:
                 read[tool] = {listed: part.texts(listed, 10_000) or []}
         return read
-
-    def refuse_stream(self) -> None:
-        """Streamed runs are not offered: raises ApiError (400) for `stream: true`."""
-        if self.flag("stream"):
-            raise ApiError(400, "streaming is not offered: send this request without stream, or stream: false", param="stream")
 
     def _tool(self) -> dict[str, Any]:
         kind = self.word("type", _TOOL_TYPES)

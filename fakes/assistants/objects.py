@@ -47,7 +47,7 @@ class Assistant:
 
 @dataclasses.dataclass(slots=True, eq=False)
 class Message:
-    """A message of a thread. `run_id` and `assistant_id` are set on what a run wrote."""
+    """A message of a thread. `run_id` and `assistant_id` are set on what a run wrote, `cut_off` says why its end is missing."""
 
     id: str
     created_at: int
@@ -58,23 +58,34 @@ class Message:
     metadata: dict[str, str] = dataclasses.field(default_factory=dict)
     assistant_id: str | None = None
     run_id: str | None = None
+    cut_off: str | None = None
+
+    @property
+    def status(self) -> str:
+        """The status: completed, or incomplete."""
+        return "completed" if self.cut_off is None else "incomplete"
 
     @property
     def text(self) -> str:
         """The words of the message, without its images."""
         return "\n".join(part["text"]["value"] for part in self.content if part["type"] == "text")
 
+    def opening(self) -> dict[str, Any]:
+        """The message as a stream shows it first, before what its deltas bring."""
+        nothing: dict[str, Any] = {"incomplete_details": None, "completed_at": None, "incomplete_at": None, "content": []}
+        return {**self.json(), "status": "in_progress", **nothing}
+
     def json(self) -> dict[str, Any]:
-        """The message as the API shows it; a message of this fake is always complete."""
+        """The message as the API shows it, whole as far as it goes."""
         return {
             "id": self.id,
             "object": "thread.message",
             "created_at": self.created_at,
             "thread_id": self.thread_id,
-            "status": "completed",
-            "incomplete_details": None,
-            "completed_at": self.created_at,
-            "incomplete_at": None,
+            "status": self.status,
+            "incomplete_details": {"reason": self.cut_off} if self.cut_off is not None else None,
+            "completed_at": self.created_at if self.cut_off is None else None,
+            "incomplete_at": self.created_at if self.cut_off is not None else None,
             "role": self.role,
             "content": self.content,
             "assistant_id": self.assistant_id,

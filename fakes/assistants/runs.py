@@ -9,9 +9,11 @@ A run never looks at a clock: every change is given its time, in whole unix seco
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from fakes.assistants import deltas
+from fakes.assistants.objects import Message
 from fakes.encoding import encode
 
 LIFETIME = 600
@@ -20,6 +22,9 @@ LIFETIME = 600
 WORKING = ("queued", "in_progress", "requires_action")
 ACTIVE = (*WORKING, "cancelling")
 """The states in which a run locks its thread."""
+
+Follow = Callable[[str, dict[str, Any]], None]
+"""Is called with the name of a stream's event and its object, at the moment in which it happens."""
 
 _STEP_ENDS = {"cancelled": "cancelled", "expired": "expired", "failed": "failed", "incomplete": "failed"}
 
@@ -86,6 +91,13 @@ class Step:
         self.status = status
         self.ended_at = now
 
+    def opening(self) -> dict[str, Any]:
+        """The step as a stream shows it first, before what its deltas bring."""
+        made = {**self.json(), "status": "in_progress", "completed_at": None, "usage": None}
+        if self.message_id is None:
+            made["step_details"] = {"type": "tool_calls", "tool_calls": []}
+        return made
+
     def json(self) -> dict[str, Any]:
         """The step as the API shows it."""
         details: dict[str, Any]
@@ -126,7 +138,7 @@ class Run:
 
     `attempt` numbers the generations: what a generation brings back counts only while it is still the current one.
     `pending` is the step that waits for outputs, `accepted` the last one that got them, `lost` a step that the serving
-    layer lost and generates again (`keep_ids`: with the same ids).
+    layer lost and generates again (`keep_ids`: with the same ids). `followers` are told of every change, as streams tell it.
     """
 
     id: str
@@ -157,6 +169,7 @@ class Run:
     incomplete_reason: str | None = None
     started_at: int | None = None
     ended_at: int | None = None
+    followers: list[Follow] = dataclasses.field(default_factory=list)
     _encoded: bytes | None = None
 
     @property
@@ -202,6 +215,10 @@ class Run:
         self.usage = self.usage.plus(usage)
         self.steps[step.id] = step
         self.pending = step
+        if self.followers:
+            self._open(step)
+            for delta in deltas.calls(step.id, [call.json() for call in step.calls]):
+                self._emit("thread.run.step.delta", delta)
         self._become("requires_action")
         return step
 
@@ -212,7 +229,7 @@ class Run:
         given = dict(outputs)
         for call in step.calls:
             call.output = given[call.id]
-        step.end("completed", now)
+        self._end_step(step, "completed", now)
         self.accepted = step
         self._become("queued")
         return step
@@ -226,11 +243,19 @@ class Run:
         self._become("queued")
         return True
 
-    def wrote(self, step_id: str, message_id: str, now: int, usage: Usage) -> None:
+    def wrote(self, step_id: str, message: Message, now: int, usage: Usage) -> None:
         """The step that made the closing message."""
         self.lost = None
         self.usage = self.usage.plus(usage)
-        self.steps[step_id] = Step(step_id, now, self, message_id=message_id, usage=usage, status="completed", ended_at=now)
+        step = self.steps[step_id] = Step(step_id, now, self, message_id=message.id, usage=usage)
+        if self.followers:
+            self._open(step)
+            self._emit("thread.message.created", message.opening())
+            self._emit("thread.message.in_progress", message.opening())
+            for delta in deltas.words(message.id, message.text):
+                self._emit("thread.message.delta", delta)
+            self._emit(f"thread.message.{message.status}", message.json())
+        self._end_step(step, "completed", now)
 
     def cancel(self) -> None:
         """To cancelling; the pending step waits no more."""
@@ -243,7 +268,7 @@ class Run:
         self.pending = None
         for step in self.steps.values():
             if step.status == "in_progress":
-                step.end(_STEP_ENDS.get(status, "completed"), now)
+                self._end_step(step, _STEP_ENDS.get(status, "completed"), now)
         self._become(status)
 
     def modify(self, metadata: dict[str, str]) -> None:
@@ -301,3 +326,18 @@ class Run:
     def _become(self, status: str) -> None:
         self.status = status
         self._encoded = None
+        if self.followers:
+            self._emit(f"thread.run.{status}", self.json())
+
+    def _open(self, step: Step) -> None:
+        self._emit("thread.run.step.created", step.opening())
+        self._emit("thread.run.step.in_progress", step.opening())
+
+    def _end_step(self, step: Step, status: str, now: int) -> None:
+        step.end(status, now)
+        if self.followers:
+            self._emit(f"thread.run.step.{status}", step.json())
+
+    def _emit(self, name: str, thing: dict[str, Any]) -> None:
+        for follow in self.followers:
+            follow(name, thing)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 from fakes.assistants.core import Core
@@ -9,10 +10,35 @@ from fakes.assistants.delivery import Delivery, one
 from fakes.assistants.driver import Driver
 from fakes.assistants.errors import ApiError
 from fakes.assistants.fields import Fields, tool_outputs
+from fakes.assistants.streams import RunStream
 from fakes.assistants.watch import View, Watch
 from fakes.exchange import BadBody, Cut, Request, json_object
 from fakes.faults import Fault, Nemesis
 from fakes.history import History, Output, SubmitAccepted, SubmitReceived, SubmitRefused
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Submitted:
+    """What a submit says. `refusal` is what is wrong with it; then the rest goes as far as it could be read."""
+
+    outputs: tuple[Output, ...] = ()
+    stream: bool = False
+    refusal: ApiError | None = None
+
+    @classmethod
+    def read(cls, body: bytes) -> Submitted:
+        """Read a request's body."""
+        outputs: list[tuple[str, str]] = []
+        stream, refusal = False, None
+        try:
+            fields = Fields(json_object(body))
+            outputs = tool_outputs(fields)
+            stream = fields.flag("stream") or False
+        except BadBody as error:
+            refusal = ApiError(400, str(error))
+        except ApiError as error:
+            refusal = error
+        return cls(tuple(Output(tool_call_id=call_id, output=output) for call_id, output in outputs), stream, refusal)
 
 
 class Submits:
@@ -25,7 +51,9 @@ class Submits:
         self._driver = driver
         self._repeat_submit = repeat_submit
 
-    async def receive(self, request: Request, thread_id: str, run_id: str, delivery: Delivery) -> tuple[Watch, View]:
+    async def receive(
+        self, request: Request, thread_id: str, run_id: str, given: Submitted, stream: RunStream | None, delivery: Delivery
+    ) -> tuple[Watch, View]:
         """One submit: the run as its answer shows it. Raises ApiError or Cut where the answer is another, or none."""
         watch = self._driver.watches.get(run_id)
         about = {
@@ -34,9 +62,7 @@ class Submits:
             "submit_id": self._core.ids.new("submit"),
             "instance": request.instance,
         }
-        outputs, unreadable = _read(request)
-        submitted = tuple(Output(tool_call_id=call_id, output=output) for call_id, output in outputs)
-        faults = await self._nemesis.at(self._history.record(SubmitReceived, **about, outputs=submitted))
+        faults = await self._nemesis.at(self._history.record(SubmitReceived, **about, outputs=given.outputs))
         delivery.note(faults)
         lost = one(faults, "lose_submit")
         if lost is not None:
@@ -47,11 +73,14 @@ class Submits:
             if refused is not None:
                 refused.injected("the submit was refused")
                 raise ApiError(int(refused.args.get("status", 503)), "The service cannot take tool outputs right now.")
-            if unreadable is not None:
-                raise unreadable
+            if given.refusal is not None:
+                raise given.refusal
             run = self._core.run(thread_id, run_id)
             watch = self._driver.watches[run_id]
             before = watch.view()
+            if stream is not None:
+                stream.follow(run)
+            outputs = [(output.tool_call_id, output.output) for output in given.outputs]
             accepted = self._core.submit(run, outputs, self._repeat_submit)
         except ApiError as error:
             await self._driver.settle()
@@ -64,22 +93,12 @@ class Submits:
         view = watch.view()
         step = accepted.step
         committed = self._history.record(
-            SubmitAccepted, **about, step_id=step.id, ordinal=step.ordinal, outputs=submitted, repeat=accepted.repeat
+            SubmitAccepted, **about, step_id=step.id, ordinal=step.ordinal, outputs=given.outputs, repeat=accepted.repeat
         )
-        return watch, _after_commit(watch, view, await self._nemesis.at(committed))
-
-
-def _read(request: Request) -> tuple[list[tuple[str, str]], ApiError | None]:
-    outputs: list[tuple[str, str]] = []
-    try:
-        fields = Fields(json_object(request.body))
-        outputs = tool_outputs(fields)
-        fields.refuse_stream()
-    except BadBody as error:
-        return outputs, ApiError(400, str(error))
-    except ApiError as error:
-        return outputs, error
-    return outputs, None
+        view = _after_commit(watch, view, await self._nemesis.at(committed))
+        if stream is not None:
+            stream.catch_up(view if view.stale else watch.polled())
+        return watch, view
 
 
 def _after_commit(watch: Watch, view: View, faults: Sequence[Fault]) -> View:

@@ -22,6 +22,7 @@ needs_node = pytest.mark.skipif(
 )
 COMMANDS = [
     pytest.param(f"{sys.executable} {EXAMPLES / 'openai_python' / 'coordinator.py'}", id="python"),
+    pytest.param(f"{sys.executable} {EXAMPLES / 'openai_python_streaming' / 'coordinator.py'}", id="python-streaming"),
     pytest.param(f"node {NODE / 'coordinator.mjs'}", id="node", marks=needs_node),
 ]
 

@@ -264,8 +264,8 @@ def test_refused_submits_are_recorded() -> None:
         assert (await api.send("POST", path + "/submit_tool_outputs", {"tool_outputs": []})).status == 400
         assert (await api.send("POST", path + "/submit_tool_outputs", b"{")).status == 400
         assert (await api.send("POST", path + "/submit_tool_outputs", {"tool_outputs": [{"output": "x"}]})).status == 400
-        streamed = await api.send("POST", path + "/submit_tool_outputs", {"tool_outputs": [], "stream": True})
-        assert b"streaming is not offered" in streamed.body
+        streamed = await api.send("POST", path + "/submit_tool_outputs", {"tool_outputs": [], "stream": "yes"})
+        assert b"'stream'" in streamed.body
         assert (await api.send("POST", path + "x/submit_tool_outputs", {"tool_outputs": []})).status == 404
         assert (await api.answer(path, run)).status == 200
         assert (await api.answer(path, run)).status == 400

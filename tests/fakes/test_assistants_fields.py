@@ -60,8 +60,6 @@ def test_wrong_assistants_are_refused(core: Core, body: dict[str, Any], param: s
 
 
 BAD_RUNS: list[tuple[dict[str, Any], str]] = [
-    ({"stream": True}, "stream"),
-    ({"stream": "yes"}, "stream"),
     ({"tool_choice": "maybe"}, "tool_choice"),
     ({"tool_choice": {"type": "function"}}, "tool_choice.function"),
     ({"truncation_strategy": {"type": "last_messages", "last_messages": 0}}, "truncation_strategy.last_messages"),

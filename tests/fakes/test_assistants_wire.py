@@ -17,7 +17,7 @@ from fakes import script
 from fakes.assistants.core import Core
 from fakes.assistants.endpoint import AssistantsEndpoint
 from fakes.faults import Fault
-from fakes.history import Event, History, RunTold, SubmitAccepted, SubmitReceived, of_kind, read
+from fakes.history import Event, History, RunCreated, RunTold, SubmitAccepted, SubmitReceived, of_kind, read
 from fakes.ids import Ids
 from fakes.server import Server, bind, port_of
 from fakes.skin import skin
@@ -46,12 +46,16 @@ class CutOnce:
 
     def __init__(self) -> None:
         self.armed = False
+        self.cut_stream: str | None = None
 
     async def at(self, event: Event) -> Sequence[Fault]:
-        """lose_submit_reply, once."""
+        """lose_submit_reply, once; or the first stream that tells in_progress is cut, or ends with an error."""
         if self.armed and isinstance(event, SubmitAccepted):
             self.armed = False
             return (Fault("lose_submit_reply"),)
+        if self.cut_stream and isinstance(event, RunTold) and (event.via, event.status) == ("stream", "in_progress"):
+            how, self.cut_stream = self.cut_stream, None
+            return (Fault("cut_stream", {"how": how}),)
         return ()
 
 
@@ -145,6 +149,149 @@ def test_sdk_polling_helpers_finish_a_turn(tmp_path: Path) -> None:
     assert [t.via for t in told if t.via != "poll"] == ["create", "submit"]
     _, events, warning = read(tmp_path / "history.jsonl")
     assert (events, warning) == (history.events, None)
+
+
+class Handler(openai.AssistantEventHandler):
+    """What a user of the SDK's streaming helpers writes: the words, the calls and the last state of the run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words: list[str] = []
+        self.done: list[str] = []
+        self.arguments: list[Any] = []
+        self.ended = 0
+
+    def on_text_delta(self, delta: Any, snapshot: Any) -> None:
+        """A piece of the answer."""
+        self.words.append(delta.value)
+
+    def on_tool_call_done(self, tool_call: Any) -> None:
+        """A call with all its arguments, put together by the SDK."""
+        if tool_call.id not in self.done:
+            self.done.append(tool_call.id)
+            self.arguments.append(json.loads(tool_call.function.arguments))
+
+    def on_end(self) -> None:
+        """The stream was read to its end."""
+        self.ended += 1
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_sdk_streaming_helpers_finish_a_turn() -> None:
+    """runs.stream and submit_tool_outputs_stream with an event handler: two streams, every call and every word."""
+
+    def work(client: openai.OpenAI) -> None:
+        assistant = client.beta.assistants.create(model="gpt-4o", tools=list(script.TOOLS))  # type: ignore[arg-type]
+        thread = client.beta.threads.create(messages=[{"role": "user", "content": TURN.message()}])
+        first = Handler()
+        with client.beta.threads.runs.stream(thread_id=thread.id, assistant_id=assistant.id, event_handler=first) as stream:
+            run = stream.get_final_run()
+        assert run.status == "requires_action"
+        assert run.required_action is not None
+        calls = run.required_action.submit_tool_outputs.tool_calls
+        assert first.done == [call.id for call in calls]
+        assert first.arguments == [TURN.arguments(0, position) for position in range(3)]
+        second = Handler()
+        outputs: Any = [{"tool_call_id": call.id, "output": "done"} for call in calls]
+        with client.beta.threads.runs.submit_tool_outputs_stream(
+            thread_id=thread.id, run_id=run.id, tool_outputs=outputs, event_handler=second
+        ) as stream:
+            assert stream.get_final_run().status == "completed"
+            (message,) = stream.get_final_messages()
+        assert "".join(second.words) == TURN.final == message.content[0].text.value  # type: ignore[union-attr]
+        assert len(second.words) > 1
+        assert first.ended == second.ended == 1
+
+    async def scene(served: Served) -> None:
+        with served.client() as client:
+            await asyncio.to_thread(work, client)
+
+    told = list(of_kind(serve(scene).events, RunTold))
+    assert {t.via for t in told} == {"stream"}
+    assert {t.instance for t in told} == {"coordinator-1"}
+    assert [t.status for t in told if t.waiting_for] == ["requires_action"]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_sdk_raw_streams() -> None:
+    """create_and_run with stream=True, and submits with stream=True, event by event; every object is one that the SDK knows."""
+
+    def work(client: openai.OpenAI) -> None:
+        assistant = client.beta.assistants.create(model="gpt-4o", tools=list(script.TOOLS))  # type: ignore[arg-type]
+        asked: Any = {"messages": [{"role": "user", "content": TURN.message()}]}
+        events: list[Any] = list(client.beta.threads.create_and_run(assistant_id=assistant.id, thread=asked, stream=True))
+        assert [e.event for e in events[:2]] == ["thread.created", "thread.run.created"]
+        run = events[-1].data
+        assert (events[-1].event, run.status) == ("thread.run.requires_action", "requires_action")
+        outputs: Any = [{"tool_call_id": c.id, "output": "done"} for c in run.required_action.submit_tool_outputs.tool_calls]
+        more: list[Any] = list(
+            client.beta.threads.runs.submit_tool_outputs(run.id, thread_id=run.thread_id, tool_outputs=outputs, stream=True)
+        )
+        assert (more[0].event, more[-1].event) == ("thread.run.step.completed", "thread.run.completed")
+        for event in events + more:
+            assert not event.data.model_extra, event
+
+    async def scene(served: Served) -> None:
+        with served.client() as client:
+            await asyncio.to_thread(work, client)
+
+    serve(scene)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize(("how", "error", "said"), [
+    ("cut", openai.APIConnectionError, "onnection"), ("error", openai.APIError, "The server had an error"),
+])  # fmt: skip
+def test_a_stream_that_ends_before_its_time_reaches_the_sdk(how: str, error: type[Exception], said: str) -> None:
+    """What was told before arrives; then the SDK raises. It does not ask again, although it may retry requests."""
+
+    def work(served: Served) -> list[str]:
+        served.nemesis.cut_stream = how
+        seen: list[str] = []
+        with served.client(retries=2) as client:
+            assistant = client.beta.assistants.create(model="gpt-4o")
+            stream = client.beta.threads.create_and_run(assistant_id=assistant.id, stream=True)
+            with pytest.raises(error, match=said):
+                seen.extend(event.event for event in stream)
+        return seen
+
+    async def scene(served: Served) -> None:
+        seen = await asyncio.to_thread(work, served)
+        assert seen == ["thread.created", "thread.run.created", "thread.run.queued", "thread.run.in_progress"]
+        assert (await served.ask("GET", "/health"))[0] == 200
+
+    history = serve(scene)
+    assert len(list(of_kind(history.events, RunCreated))) == 1
+
+
+def test_a_client_that_leaves_in_the_middle_of_a_stream(caplog: pytest.LogCaptureFixture) -> None:
+    """It is told nothing any more, the run goes on, and nothing follows it."""
+
+    async def scene(served: Served) -> None:
+        going_on = asyncio.Event()
+
+        async def slow(body: dict[str, Any]) -> dict[str, Any]:
+            await going_on.wait()
+            return await generate(body)
+
+        served.endpoint._driver._generate = slow
+        assistant = json.loads((await served.ask("POST", "/v1/assistants", b'{"model": "gpt-4o"}'))[1])["id"]
+        body = json.dumps({"assistant_id": assistant, "stream": True}).encode()
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        writer.write(b"POST /v1/threads/runs HTTP/1.1\r\nHost: fake\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        await reader.readuntil(b"event: thread.run.in_progress")
+        writer.close()
+        await writer.wait_closed()
+        await asyncio.sleep(0.05)
+        assert not served.endpoint._streams.opened
+        going_on.set()
+        await asyncio.sleep(0.05)
+        (run,) = (run for thread in served.endpoint._core.threads.values() for run in thread.runs.values())
+        assert (run.status, run.followers) == ("requires_action", [])
+
+    told = [t.status for t in of_kind(serve(scene).events, RunTold)]
+    assert told == ["queued", "queued", "in_progress"]
+    assert not [record for record in caplog.records if record.name.startswith("uvicorn")]
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

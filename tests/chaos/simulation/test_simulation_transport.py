@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from types import ModuleType
 from typing import Any
 
@@ -17,6 +17,26 @@ from chaos.simulation.network import Edge, Network, Trouble
 from chaos.simulation.toxics import Toxic
 from chaos.simulation.transport import MemoryTransport
 from fakes.exchange import Cut, Reply, Request
+
+
+class Pieces:
+    """Ten pieces, `seconds` apart; the connection ends after the fifth where it is to be cut."""
+
+    def __init__(self, seconds: float, cut: bool) -> None:
+        self.seconds, self.cut, self.sent, self.left = seconds, cut, 0, False
+
+    def leave(self) -> None:
+        self.left = True
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for number in range(10):
+            if self.left:
+                return
+            if self.cut and number == 5:
+                raise Cut
+            await asyncio.sleep(self.seconds)
+            self.sent += 1
+            yield b"%d " % number
 
 
 class World:
@@ -36,6 +56,9 @@ class World:
         self.seen.append(request)
         if request.path == "/cut":
             raise Cut
+        if request.path == "/stream":
+            self.pieces = Pieces(self.seconds, cut="cut" in request.query)
+            return Reply(200, media_type="text/event-stream", stream=self.pieces)
         await asyncio.sleep(self.seconds)
         return Reply.json({"path": request.path, "query": dict(request.query)}, headers={"X-Fake": "yes"})
 
@@ -131,6 +154,69 @@ def test_a_request_whose_sender_gave_up_still_arrives(world: Callable[..., World
     assert [r.body for r in w.seen] == [b"x"]
 
 
+async def read(w: World, path: str, seen: list[bytes]) -> None:
+    async with w.client.stream("GET", w.url + path) as answer:
+        assert "content-length" not in answer.headers
+        async for piece in answer.aiter_raw():
+            seen.append(piece)
+
+
+def test_a_streamed_body_arrives_in_pieces_and_in_order(world: Callable[..., World]) -> None:
+    """Over an edge with jitter, too; a read timeout is that of one piece, not of the whole."""
+    w = world()
+    w.seconds = 0.1
+    w.edge.toxics.append(Toxic.of("l", {
+        "type": "latency", "stream": "downstream", "toxicity": 1.0, "attributes": {"latency": 200, "jitter": 190},
+    }))  # fmt: skip
+    seen: list[bytes] = []
+    w.loop.run(read(w, "/stream", seen))
+    assert b"".join(seen) == b"0 1 2 3 4 5 6 7 8 9 "
+    assert len(seen) > 3
+    assert w.loop.time() > 1
+
+
+def test_how_a_stream_fails(world: Callable[..., World]) -> None:
+    """Silence, a cut, and a reset in the middle: what has arrived is read first."""
+    w = world()
+    w.seconds = 0.6
+    with pytest.raises(w.library.ReadTimeout, match=r"no data within 0\.5 s"):
+        w.loop.run(read(w, "/stream", []))
+    w.loop.run(asyncio.sleep(2))
+    assert (w.pieces.left, w.pieces.sent) == (True, 1)
+
+    w.seconds = 0.01
+    seen: list[bytes] = []
+    with pytest.raises(w.library.RemoteProtocolError, match="in the middle of its answer"):
+        w.loop.run(read(w, "/stream?cut=", seen))
+    assert b"".join(seen) == b"0 1 2 3 4 "
+
+    w.seconds, seen = 0.1, []
+    w.loop.call_later(0.35, w.edge.break_all)
+    with pytest.raises(w.library.ReadError, match="reset"):
+        w.loop.run(read(w, "/stream", seen))
+    assert b"".join(seen) == b"0 1 2 "
+    w.loop.run(asyncio.sleep(2))
+    assert (w.pieces.left, w.pieces.sent) == (True, 4)
+
+
+def test_a_stream_holds_its_connection_until_it_is_closed(world: Callable[..., World]) -> None:
+    """With one connection, the next request waits for the end of the stream, or for its reader to go."""
+    w = world(max_connections=1)
+    w.seconds = 0.05
+
+    async def work(leave: bool) -> float:
+        async with w.client.stream("GET", w.url + "/stream") as answer:
+            async for _ in answer.aiter_raw():
+                if leave:
+                    break
+        await w.client.get(w.url, timeout=5)
+        return w.loop.time()
+
+    assert w.loop.run(work(leave=True)) < 0.2
+    start = w.loop.time()
+    assert w.loop.run(work(leave=False)) - start > 0.5
+
+
 @pytest.mark.filterwarnings("ignore:The Assistants API is deprecated")
 def test_the_openai_sdk_runs_in_a_simulation(run: Any, kinds: Any, rule: Any) -> None:
     """The asynchronous client over httpx2, polling helpers, retries and all; and the same without a transport of its own."""
@@ -179,6 +265,37 @@ def test_the_openai_sdk_runs_in_a_simulation(run: Any, kinds: Any, rule: Any) ->
             url = f"{self.environ['TOOL_GATEWAY_URL']}/tools/{call.function.name}"
             answer = await self.http.post(url, json={"arguments": json.loads(call.function.arguments)})
             return {"tool_call_id": call.id, "output": answer.json()["output"]}
+
+    class Streaming(Sdk):
+        async def follow(self, turn: Any) -> None:
+            threads = self.client.beta.threads
+            asked: Any = {"messages": [{"role": "user", "content": turn["message"]}]}
+            stream: Any = self.client.beta.threads.create_and_run_stream(assistant_id=self.environ["ASSISTANT_ID"], thread=asked)
+            while True:
+                async with stream as told:
+                    run = await told.get_final_run()
+                if run.status != "requires_action":
+                    break
+                outputs = [await self.tool(call) for call in run.required_action.submit_tool_outputs.tool_calls]
+                stream = threads.runs.submit_tool_outputs_stream(run_id=run.id, thread_id=run.thread_id, tool_outputs=outputs)
+            self.turns[turn["turn_id"]] = {"status": "done" if run.status == "completed" else "failed"}
+
+    def create_streaming_app(environ: Any, *, transport: Any = None) -> Any:
+        return Streaming(environ, AsyncOpenAI(http_client=httpx2.AsyncClient(transport=transport), max_retries=0))
+
+    events = run(coordinator=create_streaming_app, instances=1)
+    assert [(e.status, e.detail) for e in kinds(events, "turn_ended")] == [("done", None)]
+    assert len(kinds(events, "effect_committed")) == 3
+    assert [e.via for e in kinds(events, "run_told")] == ["stream"] * 7
+    assert list(run(coordinator=create_streaming_app, instances=1)) == events
+    cut = rule({"event": "run_told", "via": "stream", "status": "in_progress"}, {"fault": "cut_stream"})
+    (ended,) = kinds(run(cut, coordinator=create_streaming_app, instances=1), "turn_ended")
+    assert "in the middle of its answer" in ended.detail or "Connection error" in ended.detail
+    killed = rule({"event": "run_told", "via": "stream", "status": "in_progress"}, {"fault": "kill"})
+    events = run(killed, coordinator=create_streaming_app, instances=1, turn_budget=5.0)
+    (gone,) = kinds(events, "instance_exited")
+    first = kinds(events, "run_created")[0].run_id
+    assert not [e for e in kinds(events, "run_told") if e.run_id == first and e.seq > gone.seq]
 
     plan = rule({"event": "submit_accepted", "per": "all"}, {"fault": "lose_submit_reply"})
     for factory in (create_app, create_bare_app):
