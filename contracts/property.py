@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import itertools
 import random
 import time
 from collections import Counter
@@ -21,7 +22,7 @@ from contracts.counterexample import Kept
 from contracts.minimise import minimise
 from contracts.profiles import RetryBudget, demand
 from contracts.result import Status, Violation
-from contracts.strategies import SIZE, decode, sweep
+from contracts.strategies import SIZE, decode, pairs, sweep
 from contracts.trial import InSimulation, Runner, Trial
 from contracts.verdict import Verdict
 from fakes.gateway.profile import Profile
@@ -187,8 +188,8 @@ def search(
             for case in kept.cases():
                 if hunt.try_all([case]).failed is None:
                     kept.forget(case)
-        swept = map(read, sweep(profile, seed, run.world))
-        (_draw if run.batch == 1 else _draw_batches)(hunt, read, swept, seed)
+        planned = map(read, _alternating(sweep(profile, seed, run.world), pairs(profile, seed, run.world)))
+        (_draw if run.batch == 1 else _draw_batches)(hunt, read, planned, seed)
     hunt.tally.seconds = time.monotonic() - hunt.began
     if hunt.failed is None:
         return Survived(hunt.tally.examples, hunt.tally.seconds, hunt.tally, run.world, hunt.out_of_time)
@@ -257,18 +258,23 @@ class _Hunt:
         return self
 
 
-def _draw_batches(hunt: _Hunt, read: Callable[[bytes], Case], swept: Iterator[Case], seed: int) -> None:
+def _alternating(*sources: Iterator[bytes]) -> Iterator[bytes]:
+    """One of each source, again and again."""
+    return itertools.chain.from_iterable(zip(*sources, strict=True))
+
+
+def _draw_batches(hunt: _Hunt, read: Callable[[bytes], Case], planned: Iterator[Case], seed: int) -> None:
     dice = random.Random(f"search/{seed}")
     while True:
         size = min(hunt.runner.batch, max(1, hunt.left))
-        drawn = [read(dice.randbytes(SIZE)) if n % 2 else next(swept) for n in range(size)]
+        drawn = [next(planned) if n % 3 else read(dice.randbytes(SIZE)) for n in range(size)]
         first = drawn[0]  # they are in one world, so what is the world's must be the same for all
         same: dict[str, Any] = {"instances": first.instances, "repeat_submit": first.repeat_submit}
         hunt.try_all([dataclasses.replace(case, **same) for case in drawn])
 
 
-def _draw(hunt: _Hunt, read: Callable[[bytes], Case], swept: Iterator[Case], seed: int) -> None:
-    """Every second case is Hypothesis's; those between go through all faults one by one."""
+def _draw(hunt: _Hunt, read: Callable[[bytes], Case], planned: Iterator[Case], seed: int) -> None:
+    """Every third case is Hypothesis's; those between go through all faults one by one, and through telling pairs of them."""
     from hypothesis import HealthCheck, Phase, Verbosity, given, settings
     from hypothesis import seed as seeded
     from hypothesis import strategies as st
@@ -281,7 +287,8 @@ def _draw(hunt: _Hunt, read: Callable[[bytes], Case], swept: Iterator[Case], see
     @given(st.binary(min_size=SIZE, max_size=SIZE))
     def holds(data: bytes) -> None:
         hunt.try_all([read(data)])
-        hunt.try_all([next(swept)])
+        for case in itertools.islice(planned, 2):
+            hunt.try_all([case])
 
     holds()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import json
 import random
 from collections.abc import Iterator, Mapping, Sequence
@@ -78,6 +79,19 @@ _TOXICS: tuple[Mapping[str, Any], ...] = tuple(
     )
     for which in ("all", "sender")
 )
+FORGETS: Mapping[str, tuple[str, ...]] = {
+    "kill": ("tool_requested", "effect_committed", "callback_posted", "submit_received", "submit_accepted"),
+    "terminate": ("tool_requested", "callback_due"),
+    **{name: FAKE_FAULTS[name].points for name in (
+        "commit_then_lose_reply", "commit_then_500", "lose_request", "late_callback", "lose_submit_reply", "error_after_submit",
+    )},
+}
+"""Faults after which an instance does not know what it did, at the points where that is so."""
+REPEATED = (
+    "regenerate_step", "resend_turn", "stale_status", "stale_submit_reply", "duplicate_delivery", "duplicate_callback",
+    "barrier",
+)
+"""Faults by which something is asked for again."""
 _RESENT: Mapping[str, Any] = {
     "when": {"event": "turn_answered", "http_status": 202, "attempt": 1}, "do": {"fault": "resend_turn"},
 }
@@ -188,6 +202,27 @@ def sweep(profile: Profile, seed: int, world: str = "simulation") -> Iterator[by
             data = bytearray(dice.randbytes(_BEFORE) + bytes(MAX_FAULTS * _FAULT))
             data[0] = two if number % 2 else 0
             data[_BEFORE : _BEFORE + 3] = 255, _byte_of(number, len(order)), dice.randrange(256)
+            yield bytes(data)
+
+
+def pairs(profile: Profile, seed: int, world: str = "simulation") -> Iterator[bytes]:
+    """Encoded cases without end, in each a fault after which something is not known and one that asks for it again.
+
+    Apart they are survived by coordinators that die of both, and two faults drawn at random are seldom such a pair.
+    """
+    dice = random.Random(f"pairs/{seed}")
+    known = moves(profile, world)
+    numbers = {(move.fault, move.when["event"]): number for number, move in enumerate(known)}
+    forgets = [n for (fault, event), n in numbers.items() if event in FORGETS.get(fault, ())]
+    both = list(itertools.product(forgets, (n for (fault, _), n in numbers.items() if fault in REPEATED)))
+    while True:
+        dice.shuffle(both)
+        for pair in both:
+            data = bytearray(dice.randbytes(_BEFORE) + bytes(MAX_FAULTS * _FAULT))
+            data[0] = 0
+            for place, number in enumerate(pair):
+                start = _BEFORE + place * _FAULT
+                data[start : start + 3] = 255, _byte_of(number, len(known)), dice.randrange(256)
             yield bytes(data)
 
 

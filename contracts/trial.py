@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any, Protocol
 
 from chaos.simulation import simulate
-from chaos.simulation.coordinator import load
+from chaos.simulation.imports import prepare
 from chaos.simulation.settings import Settings as SimulationSettings
 from chaos.wire.chamber import Chamber
 from chaos.wire.settings import Coordinator as Started
@@ -68,7 +68,7 @@ class InSimulation:
     batch = 1
 
     def __init__(self, coordinator: object = None, **more: Any) -> None:
-        self._coordinator = None if coordinator is None else load(coordinator)
+        self._coordinator = None if coordinator is None else prepare(coordinator, more.get("environ"))
         self._more = more
 
     @property

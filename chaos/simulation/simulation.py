@@ -24,8 +24,7 @@ from chaos.plan import Plan
 from chaos.quiesce import STILL, STUCK, Stillness, in_doubt
 from chaos.simulation import folders
 from chaos.simulation.clients import Assistants, Tools
-from chaos.simulation.coordinator import Coordinator, load
-from chaos.simulation.errors import BadCoordinator, Interrupt
+from chaos.simulation.imports import prepare
 from chaos.simulation.instances import Instance, Instances
 from chaos.simulation.lives import LIFE, Life
 from chaos.simulation.loop import VirtualLoop
@@ -99,7 +98,7 @@ class Simulation:
         self.settings = settings
         self.loop = VirtualLoop(max_steps=settings.max_steps, max_time=settings.max_time)  # type: ignore[abstract]  # see its end
         self._watchdog = Watchdog(self.loop, settings.stall)
-        self.coordinator = self._load()
+        self.coordinator = prepare(settings.coordinator, settings.environ, settings.stall)
         self.history = h.History(
             clock=self.loop.time,
             path=path,
@@ -223,14 +222,6 @@ class Simulation:
                     with contextlib.suppress(BaseException):
                         task.get_coro().close()
                         break
-
-    def _load(self) -> Coordinator:
-        """The coordinator; its import may block, too."""
-        try:
-            with self._watchdog:
-                return load(self.settings.coordinator)
-        except Interrupt:
-            raise self.loop.doom or BadCoordinator("its import was ended") from None
 
     def _wall(self) -> float:
         """Unix time as the fakes have it."""

@@ -2,8 +2,9 @@
 
 While a simulation runs, in its thread only: `time` tells virtual time, `random`, `uuid4`, `secrets` and `os.urandom` are
 seeded, `os.environ` is that of the instance which looks, `sqlite3.connect` finds the shared store and waits for no lock,
-`httpx.AsyncHTTPTransport` goes through the simulated network. Threads, sockets, processes and `time.sleep` are refused.
-Out of reach are `datetime.now()` and names taken out of a module at its import (`from time import time`).
+`httpx.AsyncHTTPTransport` goes through the simulated network, and no certificates are loaded. Threads, sockets, processes
+and `time.sleep` are refused. Out of reach are `datetime.now()` and names taken out of a module at its import (`from time
+import time`).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 import platform
 import random
 import sqlite3
+import ssl
 import sys
 import threading
 import time
@@ -105,6 +107,7 @@ class Surroundings:
             (random, "_urandom", randbytes),
             (sqlite3, "connect", self._connect),
             (sqlite3.dbapi2, "connect", self._connect),
+            (ssl.SSLContext, "load_verify_locations", lambda *given, **named: None),  # 30 ms each time, for nothing
         ]
 
     def _replace(self, owner: Any, name: str, virtual: Callable[..., Any]) -> None:

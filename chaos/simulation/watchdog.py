@@ -8,10 +8,21 @@ import signal
 import sys
 import threading
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
-from chaos.simulation.errors import WAY_OUT, Blocked, Interrupt, where
-from chaos.simulation.loop import VirtualLoop
+from chaos.simulation.errors import WAY_OUT, Blocked, Interrupt, SimulationError, where
+from chaos.simulation.lives import Life
+
+
+class Watched(Protocol):
+    """What moves on in steps: a virtual loop. `current` is whose step it is, `doom` takes what ended it."""
+
+    @property
+    def steps(self) -> int: ...
+    @property
+    def current(self) -> Life | None: ...
+
+    doom: SimulationError | None
 
 
 class Watchdog:
@@ -21,7 +32,7 @@ class Watchdog:
     the simulation runs, and which can end what executes Python code, and no wait within C code.
     """
 
-    def __init__(self, loop: VirtualLoop, seconds: float) -> None:
+    def __init__(self, loop: Watched, seconds: float) -> None:
         self._loop = loop
         self._seconds = seconds
         self._seen = -1

@@ -6,13 +6,16 @@ from collections.abc import Iterator
 
 from contracts.index import Index
 from contracts.profiles import Terms
-from contracts.records import Intent, Submit, Turn
+from contracts.records import Attempt, Intent, Submit, Turn
 from fakes.history import RunTold
 
 RACE_WINDOW = 0.2
 """Seconds within which an answer and a request may cross each other on their way. The fakes write down that an instance was
 told when they hand the answer to the network, and that a request came when it arrives; only what lies further apart shows
 that the instance knew. On a busy machine of two cores each way was seen to take up to 0.1 s."""
+
+PROMPT_MS = 100.0
+"""An answer of the gateway within so many milliseconds is not missed by a sender that waits for one."""
 
 NO_QUIESCE = "the history has no quiesce_ended: it was cut off before the system had its time to finish"
 UNATTRIBUTED = "an effect that cannot be attributed to any call may be the one that is missing"
@@ -50,9 +53,23 @@ def touched(index: Index, turn: Turn | None, intent: Intent | None = None) -> bo
     return index.faults.touched(turn.conversation, min(firsts, default=0.0), end)
 
 
-def honestly_in_doubt(intent: Intent, terms: Terms) -> bool:
-    """Whether the intent was sent, its fate cannot be known at this gateway, and that was reported."""
-    return not terms.c2_in_full and intent.in_doubt() and any(True for _ in intent.all_attempts())
+def honestly_in_doubt(index: Index, intent: Intent, terms: Terms) -> bool:
+    """Whether nobody can know at this gateway what became of the intent, and that was reported.
+
+    No report excuses anything where C1 and C2 together are possible. And where nothing can have touched the call, there is
+    no doubt about one that was never sent, or whose sender was given the result.
+    """
+    if terms.c2_in_full or not intent.in_doubt():
+        return False
+    attempts = list(intent.all_attempts())
+    return touched(index, intent.turn, intent) or (bool(attempts) and not any(map(_answered, attempts)))
+
+
+def _answered(attempt: Attempt) -> bool:
+    """Whether the sender took the result: it acknowledged a post of it, or was answered long before any time-out."""
+    if any(post.external_id and post.http_status is not None and post.http_status < 300 for post in attempt.posts):
+        return True
+    return any(r.external_id and r.delivered and r.latency_ms < PROMPT_MS for r in attempt.replies)
 
 
 def quotes(text: str, external_id: str) -> bool:

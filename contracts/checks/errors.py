@@ -22,7 +22,7 @@ def honest_errors(index: Index, terms: Terms) -> Result:
         tally.checked += 1
         told = list(intent.told())
         last = intent.calls[-1]
-        if not told and not honestly_in_doubt(intent, terms):
+        if not told and not honestly_in_doubt(index, intent, terms):
             if index.quiesced is None:
                 tally.unsure(NO_QUIESCE)
                 continue
@@ -36,7 +36,7 @@ def honest_errors(index: Index, terms: Terms) -> Result:
                 liveness=True,
             )
         for one in told:
-            if not tells_error(one.text) and not honestly_in_doubt(intent, terms):
+            if not tells_error(one.text) and not honestly_in_doubt(index, intent, terms):
                 tally.violate(
                     "success",
                     f"{called(intent)} failed for good ({errors[0].error}), and the model was told {one.text[:80]!r}; "

@@ -32,7 +32,7 @@ def no_wrong_merge(index: Index, terms: Terms) -> Result:
 
 
 def _group(tally: Tally, index: Index, terms: Terms, group: list[Intent]) -> None:
-    held = [i for i in group if not excused(index, i) and not honestly_in_doubt(i, terms)]
+    held = [i for i in group if not excused(index, i) and not honestly_in_doubt(index, i, terms)]
     missing = [i for i in held if not i.effects]
     turn = group[0].turn
     finished = all(any(True for _ in i.told()) for i in held) or (turn is not None and turn.done)

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from contracts.checks.common import UNATTRIBUTED, poisoned, quotes, trail
-from contracts.checks.wording import tells_error
+from contracts.checks.common import UNATTRIBUTED, honestly_in_doubt, poisoned, quotes, trail
+from contracts.checks.wording import tells_doubt, tells_error
 from contracts.index import Index
 from contracts.profiles import Terms
 from contracts.records import Effect, Intent, Told
@@ -16,7 +16,10 @@ from contracts.result import Result, Tally
 
 
 def outputs_match_effects(index: Index, terms: Terms) -> Result:
-    """Every accepted output is the result of the call's own effect, or its definite error."""
+    """Every accepted output is the result of the call's own effect, or its definite error.
+
+    A call that is in doubt for good reason may be told as unknown, and never as failed when its effect is there.
+    """
     tally = Tally("C3")
     for family in index.families:
         loose = set(family.loose)
@@ -26,13 +29,13 @@ def outputs_match_effects(index: Index, terms: Terms) -> Result:
             for call in intent.calls:
                 for told in call.told:
                     tally.checked += 1
-                    _output(tally, index, intent, told, own)
+                    _output(tally, index, intent, terms, told, own)
                     if len(family.intents) > 1:
                         _shared(tally, index, intent, told, own, claimed)
     return tally.result()
 
 
-def _output(tally: Tally, index: Index, intent: Intent, told: Told, own: set[Effect]) -> None:
+def _output(tally: Tally, index: Index, intent: Intent, terms: Terms, told: Told, own: set[Effect]) -> None:
     if any(quotes(told.text, effect.external_id) for effect in own):
         return
     foreign = [e for e in told.quoted if e not in own]
@@ -48,7 +51,8 @@ def _output(tally: Tally, index: Index, intent: Intent, told: Told, own: set[Eff
             foreign,
         )
         return
-    if intent.in_doubt():
+    failed = tells_error(told.text) and not tells_doubt(told.text)
+    if honestly_in_doubt(index, intent, terms) and not (failed and intent.effects):
         return
     if intent.effects:
         _no_own_id(tally, index, intent, told)

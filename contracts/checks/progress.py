@@ -35,11 +35,11 @@ def at_least_one_effect(index: Index, terms: Terms) -> Result:
         return tally.result()
     spared = 0
     for turn in index.turns.values():
-        if terms.c2_in_full or not (touched(index, turn) or any(honestly_in_doubt(i, terms) for i in turn.intents)):
+        if terms.c2_in_full or not (touched(index, turn) or any(honestly_in_doubt(index, i, terms) for i in turn.intents)):
             tally.checked += 1
             _turn(tally, index, turn)
     for intent in index.intents:
-        if not terms.c2_in_full and (honestly_in_doubt(intent, terms) or touched(index, intent.turn, intent)):
+        if not terms.c2_in_full and (honestly_in_doubt(index, intent, terms) or touched(index, intent.turn, intent)):
             spared += 1
             continue
         tally.checked += 1
@@ -69,11 +69,11 @@ def isolation(index: Index, terms: Terms) -> Result:
         if turn.conversation in sources or touched(index, turn):
             continue
         tally.checked += 1
-        in_doubt = any(honestly_in_doubt(i, terms) for i in turn.intents)
+        in_doubt = any(honestly_in_doubt(index, i, terms) for i in turn.intents)
         if not in_doubt:
             _turn(tally, index, turn)
         for intent in turn.intents:
-            if not honestly_in_doubt(intent, terms):
+            if not honestly_in_doubt(index, intent, terms):
                 _intent(tally, index, intent)
     return tally.result()
 

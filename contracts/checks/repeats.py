@@ -47,7 +47,7 @@ def _same_again(
     assert submit.received is not None
     for output in submit.received.outputs:
         call = run.calls.get(output.tool_call_id)
-        if call is None or _equal(accepted[call.intent], output.output) or honestly_in_doubt(call.intent, terms):
+        if call is None or _equal(accepted[call.intent], output.output) or honestly_in_doubt(index, call.intent, terms):
             continue
         tally.violate(
             "other_output",

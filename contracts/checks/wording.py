@@ -1,4 +1,4 @@
-"""Whether a text tells the model of an error; lenient, since every coordinator has words of its own."""
+"""What a text tells the model: an error, or that nobody knows; lenient, since every coordinator has words of its own."""
 
 from __future__ import annotations
 
@@ -13,6 +13,12 @@ _FAILING = re.compile(
     re.IGNORECASE,
 )
 _NO_FAILING = re.compile(r"\b(?:no|without|0|zero)\s+(?:any\s+)?(?:errors?|problems?|failures?|exceptions?)\b", re.IGNORECASE)
+_UNSURE = re.compile(
+    r"\b(unknown|not known|unclear|uncertain\w*|undetermined|unconfirmed|unverified|in doubt|may have|might have|"
+    r"may or may not|whether|not (?:sure|certain|clear|confirmed)|"
+    r"can(?:not|.t| not) (?:tell|say|know|be (?:known|told|determined|confirmed)))\b",
+    re.IGNORECASE,
+)
 _ERROR_KEYS = ("error", "errors", "exception", "err", "failure")
 _SUCCESS_KEYS = ("ok", "success", "succeeded", "successful")
 _STATUS_KEYS = ("status", "state", "result", "outcome", "type")
@@ -32,6 +38,11 @@ def tells_error(text: str) -> bool:
     except (ValueError, RecursionError):
         return _words(text)
     return _value(data)
+
+
+def tells_doubt(text: str) -> bool:
+    """Whether an output says that it is not known what became of the call."""
+    return _UNSURE.search(text) is not None
 
 
 def _value(data: Any) -> bool:

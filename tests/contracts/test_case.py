@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from contracts.case import Case, CaseError, CaseTurn, rule_json, rules_of
 from contracts.counterexample import Counterexample, Kept, readable
 from contracts.profiles import RetryBudget
 from contracts.result import Violation
-from contracts.strategies import SIZE, decode, moves, sweep
+from contracts.strategies import FORGETS, REPEATED, SIZE, decode, moves, pairs, sweep
 from contracts.trial import InSimulation
 from fakes.gateway.profile import PROFILES
 from fakes.script import find
@@ -169,6 +170,21 @@ def test_a_sweep_has_every_fault_once_before_any_comes_again() -> None:
     assert all(len(case.rules) == 1 or case.rules[0].do[0].fault == "resend_turn" for case in cases)
     seen = sorted((case.rules[-1].do[0].fault, str(case.rules[-1].when.event)) for case in cases)
     assert seen == sorted((move.fault, str(move.when["event"])) for move in known)
+
+
+def test_pairs_are_of_one_fault_that_forgets_and_one_that_asks_again() -> None:
+    """All of them before any comes again, in one turn, each the first occurrence of its point."""
+    profile = PROFILES["keyed"]
+    cases = [decode(data, coordinator="x", profile=profile) for data in itertools.islice(pairs(profile, 1), 150)]
+    seen = set()
+    for case in cases:
+        first, *_, last = case.rules
+        assert len(case.turns) == 1
+        assert first.when.event in FORGETS[first.do[0].fault]
+        assert last.do[0].fault in REPEATED
+        assert first.when.nth == last.when.nth[:1] == (1,)
+        seen.add((first.do[0].fault, first.when.event, last.do[0].fault, last.when.event))
+    assert len(seen) == len(cases)
 
 
 def test_promises_of_the_gateway_stay_whole() -> None:

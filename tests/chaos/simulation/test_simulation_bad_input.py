@@ -22,6 +22,7 @@ import pytest
 from chaos.plan import Plan, PlanError
 from chaos.simulation import BadCoordinator, Settings, SimulationError, simulate
 from chaos.simulation.errors import Blocked, Exhausted, Refused
+from chaos.simulation.imports import prepare
 from chaos.turns import make
 from fakes.gateway.profile import PROFILES
 
@@ -116,6 +117,29 @@ def test_a_module_that_is_no_coordinator(name: str, tmp_path: Path, monkeypatch:
     with pytest.raises(SimulationError, match=message):
         simulate(Settings(coordinator=f"{name}:x", gateway=PROFILES["keyless"], stall=0.4), [make(1, 0)])
     sys.modules.pop(name, None)
+
+
+def test_an_import_that_blocks_ends_a_search_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What prepares the coordinator for many simulations is watched as one simulation is."""
+    (tmp_path / "blocks_a_search.py").write_text("while True: pass")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(Blocked, match=r"did not come back within 0\.4 s from `while True: pass`"):
+        prepare("blocks_a_search:x", stall=0.4)
+
+
+def test_module_level_code_finds_the_environment_of_an_instance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also at the first import, which is for no instance yet; nothing of that is left behind."""
+    (tmp_path / "reads_early.py").write_text(
+        "import os, sqlite3\n"
+        "STORE = sqlite3.connect(os.environ['STORE_URL'].removeprefix('sqlite:///'))\n"
+        "NAME, PORT, MINE = os.environ['INSTANCE_ID'], int(os.environ['PORT']), os.environ['MINE']\n"
+        "def create(environ): pass\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    before = dict(os.environ)
+    assert prepare("reads_early:create", {"MINE": "1"}).label == "reads_early:create"
+    assert dict(os.environ) == before
+    sys.modules.pop("reads_early").STORE.close()
 
 
 def test_names_that_are_not_there() -> None:
