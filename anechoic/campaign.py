@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 from anechoic import gate
+from anechoic.baseline import Baseline
 from chaos import schedule
 from chaos.wire.settings import Settings
 from contracts.verdict import Verdict
@@ -49,12 +50,20 @@ class Round:
     counts: dict[str, int]
     faults: int
     restarts: int
+    accepted: bool = False
+    """its only violations are those of the baseline"""
+
+    @property
+    def good(self) -> bool:
+        """Whether it passed, or nothing about it is new."""
+        return self.verdict == Verdict.PASS or self.accepted
 
     def __str__(self) -> str:
+        accepted = " (accepted)" if self.accepted else ""
         rate = self.counts["turns"] / self.seconds if self.seconds else 0.0
         c = self.counts
         return (
-            f"round {self.number}: {self.verdict}   {c['turns']} turns ({rate:.1f}/s), {c['effects']} effects, "
+            f"round {self.number}: {self.verdict}{accepted}   {c['turns']} turns ({rate:.1f}/s), {c['effects']} effects, "
             f"{c['duplicates']} duplicates, {c['lost']} lost, {self.faults} faults, {self.restarts} restarts"
         )
 
@@ -72,6 +81,7 @@ class Campaign:
     """what came of the rounds that did not pass, where there is no report directory to find it in"""
     again: Callable[[int], str] = lambda number: ""
     """the command that runs a round again, by its number"""
+    baseline: Baseline | None = None
 
     @property
     def seconds(self) -> float:
@@ -81,12 +91,12 @@ class Campaign:
     @property
     def failures(self) -> int:
         """How many rounds did not pass."""
-        return sum(r.verdict != Verdict.PASS for r in self.rounds)
+        return sum(not r.good for r in self.rounds)
 
     @property
     def exit_code(self) -> int:
         """That of the worst round; 3 when no round was run, or in none of them any fault fired."""
-        verdicts = {r.verdict for r in self.rounds}
+        verdicts = {r.verdict for r in self.rounds if not r.good}
         worst = next((v for v in ("fail", "invalid", "unknown") if v in verdicts), "pass")
         return 3 if worst == "pass" and not sum(r.faults for r in self.rounds) else _EXIT[worst]
 
@@ -138,7 +148,8 @@ async def run_round(campaign: Campaign, number: int, observer: gate.Observer, do
     settings = dataclasses.replace(campaign.settings, seed=seed, report_dir=folder)
     plans, _ = gate.usable_plans(settings.coordinator)
     asked = gate.Gate(
-        settings, turns=campaign.turns, schedule=schedule.scatter(plans, campaign.turns, seed), reproduce=campaign.again(number)
+        settings, turns=campaign.turns, schedule=schedule.scatter(plans, campaign.turns, seed),
+        reproduce=campaign.again(number), baseline=campaign.baseline,
     )
     start = time.monotonic()
     outcome = await gate.run(asked, observer)
@@ -146,13 +157,14 @@ async def run_round(campaign: Campaign, number: int, observer: gate.Observer, do
     made = Round(
         number, seed, data["verdict"], round(time.monotonic() - start, 1), data["counts"],
         sum(f["fired"] for f in data["faults"]), data["reached"].get("instances ended by a fault", 0),
+        data["exit_code"] == 0 and data["verdict"] != Verdict.PASS,
     )
     campaign.rounds.append(made)
-    if made.verdict != Verdict.PASS and folder is None:
+    if not made.good and folder is None:
         campaign.failed[number] = outcome
     campaign.reached.update(data["reached"])
     if campaign.settings.report_dir is not None:
         gate.write(campaign.settings.report_dir / "chaos.json", campaign.to_json())
-        if made.verdict == Verdict.PASS and folder is not None:
+        if made.good and folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
     done(made, outcome)

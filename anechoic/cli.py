@@ -28,6 +28,9 @@ Junit = Annotated[Path | None, typer.Option(help="File for JUnit XML; --report-d
 Summary = Annotated[
     Path | None, typer.Option(help="File for a summary in Markdown; on GitHub Actions the job's summary page gets it anyway.")
 ]
+BaselineFile = Annotated[
+    Path | None, typer.Option("--baseline", help="File of violations that are known and accepted: only others fail.")
+]
 ReportDir = Annotated[
     Path | None, typer.Option(help="Folder for history.jsonl, verdict.json, plan.json, junit.xml and the logs of each process.")
 ]
@@ -72,6 +75,8 @@ def gate(
     report_dir: ReportDir = None,
     junit: Junit = None,
     summary: Summary = None,
+    baseline: BaselineFile = None,
+    update_baseline: Annotated[bool, typer.Option("--update-baseline", help="Write that file: with what is new, without what is fixed.")] = False,
 ) -> None:
     """Put a coordinator between the fakes, break things around it, and judge what it did."""
     from anechoic.commands import gate as do
@@ -80,7 +85,8 @@ def gate(
         coordinator=coordinator, command=command, url=url or [], instances=instances, gateway=gateway, plans=plan or [],
         turns=turns, seed=seed, in_flight=in_flight, toxiproxy=toxiproxy, env=env or [], setup_command=setup_command,
         demand=demand, repeat_submit=repeat_submit, ready_timeout=ready_timeout, turn_budget=turn_budget, quiesce=quiesce,
-        base_port=base_port, report_dir=report_dir, junit=junit, summary=summary, world=world, examples=examples, max_time=max_time,
+        base_port=base_port, report_dir=report_dir, junit=junit, summary=summary, baseline=baseline,
+        update_baseline=update_baseline, world=world, examples=examples, max_time=max_time,
         derandomize=derandomize, database=database,
     )
 
@@ -113,6 +119,7 @@ def chaos(
     report_dir: ReportDir = None,
     junit: Junit = None,
     summary: Summary = None,
+    baseline: BaselineFile = None,
 ) -> None:
     """Pre-release chaos run: round after round of random plans, kills and rolling stops, for as long as you say."""
     from anechoic.commands import chaos as do
@@ -121,6 +128,7 @@ def chaos(
         coordinator=coordinator, command=command, url=url or [], instances=instances, gateway=gateway, time=time, turns=turns,
         seed=seed, in_flight=in_flight, toxiproxy=toxiproxy, env=env or [], setup_command=setup_command,
         max_failures=max_failures, only_round=only_round, report_dir=report_dir, junit=junit, summary=summary,
+        baseline=baseline,
     )
 
 

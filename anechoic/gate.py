@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from anechoic import baseline
+from anechoic.baseline import Baseline
 from chaos import builtin, schedule
 from chaos.nemesis import PlanNemesis
 from chaos.plan import Plan, PlanError
@@ -39,6 +41,8 @@ class Gate:
     """seconds between two deliveries; 0 delivers as fast as the in-flight limit allows"""
     schedule: schedule.Schedule | None = None
     """which turn gets which plans, where somebody else has chosen; then no single rule has to fire"""
+    baseline: Baseline | None = None
+    update_baseline: bool = False
 
 
 @dataclasses.dataclass(slots=True)
@@ -119,6 +123,8 @@ def judge(history: History, gate: Gate, planned: schedule.Schedule, notes: list[
     data["repeat_submit"] = gate.settings.repeat_submit
     if notes:
         data["notes"] = notes
+    if gate.baseline is not None:
+        baseline.settle(gate.baseline, judgement, data, update=gate.update_baseline)
     if gate.settings.report_dir is not None:
         write(gate.settings.report_dir / "verdict.json", data)
     return Outcome(history, judgement, planned, notes, data)

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from anechoic import exits
+from anechoic import baseline, exits
+from anechoic.baseline import Baseline
 from chaos.simulation.errors import BadCoordinator
 from chaos.wire.settings import Coordinator
 from contracts.catalogue import CONTRACTS
@@ -17,6 +18,7 @@ from contracts.document import to_json
 from contracts.profiles import demand
 from contracts.property import EXAMPLES, Found, Survived, Tally, search
 from contracts.trial import InSimulation, OnWire, Runner
+from contracts.verdict import Verdict
 from fakes.gateway.profile import Profile
 from fakes.history import save
 
@@ -47,18 +49,25 @@ class Search:
     database: Path | None = None
     report_dir: Path | None = None
     reproduce: str = ""
+    baseline: Baseline | None = None
+    update_baseline: bool = False
 
 
 def run(
     asked: Search, *, on_trial: Callable[[Tally], None] = lambda tally: None, say: Callable[[str], None] = lambda line: None
-) -> Found | Survived:
-    """Search, and write what was found. Raises SimulationError, WireError, ImpossibleDemand, UnknownContract."""
+) -> tuple[Found | Survived, dict[str, Any]]:
+    """Search, and write what was found; returns that, and the content of verdict.json.
+
+    Raises SimulationError, WireError, ImpossibleDemand, UnknownContract.
+    """
     runner, shrinker = _runners(asked, say)
     result = search(
         asked.coordinator, asked.gateway, examples=asked.examples, seed=asked.seed, derandomize=asked.derandomize,
         max_time=asked.max_time, runner=runner, shrinker=shrinker, demanded=asked.wanted, fixed=asked.fixed,
         confirmations=CONFIRMATIONS if asked.world == "wire" else 1, database=asked.database, on_trial=on_trial,
+        known=asked.baseline.accepts if asked.baseline is not None else lambda violation: False,
     )
+    said = data(asked, result)
     if asked.report_dir is not None:
         for name in ("counterexample.json", "history.jsonl"):  # of an earlier search
             (asked.report_dir / name).unlink(missing_ok=True)
@@ -66,8 +75,8 @@ def run(
             counterexample(asked, result).save(asked.report_dir / "counterexample.json")
             save(asked.report_dir / "history.jsonl", header(asked), result.trial.events)
         path = asked.report_dir / "verdict.json"
-        path.write_text(readable(data(asked, result)) + "\n", encoding="utf-8")
-    return result
+        path.write_text(readable(said) + "\n", encoding="utf-8")
+    return result, said
 
 
 def counterexample(asked: Search, found: Found) -> Counterexample:
@@ -109,21 +118,51 @@ def data(asked: Search, result: Found | Survived) -> dict[str, Any]:
         "effects": tally.effects, "faults": tally.fired, "seconds": round(tally.seconds, 3), "reached": dict(tally.reached),
         "derandomize": asked.derandomize, "versions": versions(),
     }
-    return out | {"reproduce": asked.reproduce}
+    out["reproduce"] = asked.reproduce
+    if asked.baseline is not None:
+        _hold_against(asked.baseline, asked, result, out)
+    return out
+
+
+def _hold_against(known: Baseline, asked: Search, result: Found | Survived, out: dict[str, Any]) -> None:
+    """The plans of a search have no names, and a new violation ends it: only one that ran to its end tells what is fixed."""
+    violations = out.setdefault("violations", [])
+    violations += [
+        {"contract": v.contract, "shape": v.shape, "message": v.message, "plans": [], "effects": [], "events": []}
+        for v in result.tally.known
+    ]
+    found = [baseline.Known(v["contract"], v["shape"], seen=v["message"]) for v in violations]
+    wanted = demand(asked.gateway, asked.wanted or None).wanted
+    to_the_end = isinstance(result, Survived) and not result.out_of_time and result.verdict is Verdict.PASS
+
+    def code(accepting: Baseline) -> int:
+        left = [one for one in found if accepting.accepting(one) is None]
+        return exits.FAIL if left else exits.PASS if isinstance(result, Found) else exit_code(result)
+
+    baseline.record(
+        known, found, lambda entry: to_the_end and not entry.plans and entry.contract in wanted, out, code,
+        update=asked.update_baseline,
+    )
+    if violations:
+        out["verdict"] = str(Verdict.FAIL)
 
 
 def _contracts(asked: Search, result: Found | Survived) -> list[dict[str, Any]]:
     """Each contract and what the search says of it; the first violation ends a search, so that the others are left open."""
     tried = f"{result.tally.examples} examples"
-    broken = Counter(v.contract for v in result.trial.violations) if isinstance(result, Found) else Counter[str]()
+    found = result.trial.violations if isinstance(result, Found) else ()
+    broken = Counter(v.contract for v in (*found, *result.tally.known))
     terms = demand(asked.gateway, asked.wanted or None)
     rows: list[dict[str, Any]] = []
     for contract in CONTRACTS.values():
         status, note = str(result.verdict), ""
         if contract.id not in terms.wanted:
             status, note = "not_demanded", "not asked for, or not possible at this gateway"
-        elif broken and contract.id not in broken:
-            status, note = "not_reached", f"the search ended with the violation of {', '.join(broken)}, after {tried}"
+        elif contract.id in broken:
+            status = "fail"
+        elif found:
+            ended = dict.fromkeys(v.contract for v in found)
+            status, note = "not_reached", f"the search ended with the violation of {', '.join(ended)}, after {tried}"
         rows.append({
             "id": contract.id, "name": contract.name, "class": contract.klass, "status": status,
             "checked": 0 if status == "not_demanded" else result.tally.examples,

@@ -65,6 +65,8 @@ class Tally:
     reached: Counter[str] = dataclasses.field(default_factory=Counter)
     invalid: Counter[str] = dataclasses.field(default_factory=Counter)
     undecided: Counter[str] = dataclasses.field(default_factory=Counter)
+    known: Counter[Violation] = dataclasses.field(default_factory=Counter)
+    """violations that are known and accepted"""
 
     def add(self, trials: Sequence[Trial]) -> None:
         """Count these trials, which share one judgement if they are several."""
@@ -150,6 +152,7 @@ def search(
     retry_budget: RetryBudget | None = None,
     fixed: Mapping[str, Any] | None = None,
     shrink: bool = True,
+    known: Callable[[Violation], bool] = lambda violation: False,
     on_trial: Callable[[Tally], None] = lambda tally: None,
 ) -> Found | Survived:
     """Look for a case that breaks a contract, and make it small.
@@ -166,13 +169,14 @@ def search(
         demanded: contracts, by default all that are possible. Raises ImpossibleDemand.
         fixed: fields of `Case` that are to be as given, such as `instances`.
         shrink: whether the case that was found is made smaller.
+        known: whether a violation is accepted; it is counted and does not end the search.
 
     Raises SimulationError or WireError when the coordinator cannot be run.
     """
     demand(profile, demanded or None, retry_budget)
     run = runner if runner is not None else InSimulation(coordinator)
     label = coordinator if isinstance(coordinator, str) else str(getattr(run, "label", None) or type(coordinator).__name__)
-    hunt = _Hunt(run, Tally(), time.monotonic(), examples, max_time, on_trial)
+    hunt = _Hunt(run, Tally(), time.monotonic(), examples, max_time, on_trial, known)
 
     def read(data: bytes) -> Case:
         case = decode(
@@ -195,7 +199,8 @@ def search(
         return Survived(hunt.tally.examples, hunt.tally.seconds, hunt.tally, run.world, hunt.out_of_time)
     found = hunt.failed
     # what is wrong tells more than what is missing
-    target = next((v for v in found.violations if not v.liveness), found.violations[0])
+    new = hunt.new(found)
+    target = next((v for v in new if not v.liveness), new[0])
     if not shrink:
         return Found(
             found.case, target, found, found.case, hunt.tally.examples, 0, hunt.tally.seconds, hunt.tally, run.world
@@ -236,6 +241,7 @@ class _Hunt:
     examples: int
     max_time: float | None
     on_trial: Callable[[Tally], None]
+    known: Callable[[Violation], bool]
     failed: Trial | None = None
     out_of_time: bool = False
 
@@ -243,6 +249,10 @@ class _Hunt:
     def left(self) -> int:
         """How many examples may still be tried."""
         return self.examples - self.tally.examples
+
+    def new(self, trial: Trial) -> list[Violation]:
+        """The violations of a trial that are not accepted."""
+        return [violation for violation in trial.violations if not self.known(violation)]
 
     def try_all(self, cases: Sequence[Case]) -> _Hunt:
         """Try the cases. Ends the search with `_Over` when one has failed before, or the time or the examples are used up."""
@@ -253,8 +263,9 @@ class _Hunt:
             raise _Over
         trials = list(self.runner(cases))
         self.tally.add(trials)
+        self.tally.known.update(v for trial in trials for v in trial.violations if self.known(v))
         self.on_trial(self.tally)
-        self.failed = next((trial for trial in trials if trial.violations), None)
+        self.failed = next((trial for trial in trials if self.new(trial)), None)
         return self
 
 

@@ -19,6 +19,7 @@ def run(
     *, coordinator: str | None, command: str | None, url: list[str], instances: int, gateway: str, time: str, turns: int,
     seed: int | None, in_flight: int, toxiproxy: str | None, env: list[str], setup_command: str | None, max_failures: int,
     only_round: int | None, report_dir: Path | None, junit: Path | None, summary: Path | None,
+    baseline: Path | None,
 ) -> None:
     """Run, or go on with, a campaign; exit code of its worst round."""
     tested = options.coordinator(coordinator, command, url)
@@ -33,6 +34,7 @@ def run(
     except (WireError, campaign.CampaignError) as error:
         exits.invalid(error)
     going.again = lambda number: _again(coordinator, command, url, gateway, turns, going.seed, number)
+    going.baseline = options.baseline(baseline, gateway, update=False)
     reports = options.reports(settings.report_dir, junit, summary)
     out = terminal()
     if going.rounds:
@@ -41,7 +43,7 @@ def run(
     def done(made: campaign.Round, outcome: gate.Outcome) -> None:
         console.pause()
         out.print(str(made))
-        if made.verdict != "pass":
+        if not made.good:
             report(out, outcome.data, outcome.judgement, outcome.notes)
         console.again()
 

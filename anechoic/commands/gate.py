@@ -24,7 +24,8 @@ def run(
     *, coordinator: str | None, command: str | None, url: list[str], instances: int | None, gateway: str, plans: list[str],
     turns: int, seed: int | None, in_flight: int, toxiproxy: str | None, env: list[str], setup_command: str | None,
     demand: str | None, repeat_submit: str, ready_timeout: float, turn_budget: float, quiesce: float, base_port: int | None,
-    report_dir: Path | None, junit: Path | None, summary: Path | None, world: str | None = None,
+    report_dir: Path | None, junit: Path | None, summary: Path | None, baseline: Path | None,
+    update_baseline: bool, world: str | None = None,
     examples: int | None = None, **more: Any,
 ) -> None:
     """Check the words, run the gate, draw it, and end with the verdict's exit code. With examples to draw it is a search."""
@@ -35,7 +36,8 @@ def run(
             coordinator=coordinator, command=command, url=url, instances=instances, gateway=gateway, plans=plans, seed=seed,
             toxiproxy=toxiproxy, env=env, setup_command=setup_command, demand=demand, repeat_submit=repeat_submit,
             ready_timeout=ready_timeout, turn_budget=turn_budget, quiesce=quiesce, report_dir=report_dir,
-            junit=junit, summary=summary, world=world or "wire", examples=examples, **more,
+            junit=junit, summary=summary, baseline=baseline, update_baseline=update_baseline,
+            world=world or "wire", examples=examples, **more,
         )
     for flag, given in (("--max-time", more.get("max_time")), ("--derandomize", more.get("derandomize"))):
         if given:
@@ -60,7 +62,8 @@ def run(
     except WireError as error:
         exits.invalid(error)
     asked = gate.Gate(
-        settings, turns=turns, plans=options.plans(plans), wanted=options.wanted(demand), reproduce=options.reproduce(seed)
+        settings, turns=turns, plans=options.plans(plans), wanted=options.wanted(demand), reproduce=options.reproduce(seed),
+        baseline=options.baseline(baseline, gateway, update_baseline), update_baseline=update_baseline,
     )
     reports = options.reports(settings.report_dir, junit, summary)
     with Console() as console:
@@ -73,4 +76,4 @@ def run(
             exits.invalid(error)
         console.verdict(outcome)
     reports.write(Record(outcome.data, outcome.judgement.index))
-    raise SystemExit(outcome.judgement.exit_code)
+    raise SystemExit(outcome.data["exit_code"])

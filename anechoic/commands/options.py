@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from anechoic.baseline import Baseline, BaselineError
 from anechoic.exits import invalid
 from anechoic.report.files import Reports
 from chaos import builtin
@@ -108,3 +109,18 @@ def reports(folder: Path | None, junit: Path | None, summary: Path | None) -> Re
         except OSError as error:
             invalid(f"{flag} {path} cannot be written: {error}")
     return Reports(folder, junit, summary)
+
+
+def baseline(path: Path | None, gateway: str, update: bool) -> Baseline | None:
+    """The baseline that was asked for; with `update` one that does not exist yet is an empty one."""
+    if path is None:
+        if update:
+            invalid("--update-baseline writes the file that --baseline names; give both")
+        return None
+    if update and not path.exists():
+        return Baseline(path, gateway)
+    try:
+        return Baseline.load(path, gateway)
+    except BaselineError as error:
+        invalid(error)
+

@@ -26,7 +26,7 @@ def run(
     *, coordinator: str | None, command: str | None, url: list[str], instances: int | None, gateway: str, plans: list[str],
     seed: int | None, toxiproxy: str | None, env: list[str], setup_command: str | None, demand: str | None,
     repeat_submit: str, ready_timeout: float, turn_budget: float, quiesce: float, report_dir: Path | None,
-    junit: Path | None, summary: Path | None, world: str,
+    junit: Path | None, summary: Path | None, baseline: Path | None, update_baseline: bool, world: str,
     examples: int | None, max_time: float | None, derandomize: bool, database: Path | None, **rest: Any,
 ) -> None:
     """Check the words, search, draw it, and end with the verdict's exit code."""
@@ -65,11 +65,12 @@ def run(
         wanted=options.wanted(demand) or (), fixed=fixed, environ=options.environ(env), more=more,
         database=searching.DATABASE if database is None else database,
         report_dir=options.report_dir(report_dir), reproduce=options.reproduce(seed),
+        baseline=options.baseline(baseline, gateway, update_baseline), update_baseline=update_baseline,
     )
     reports = options.reports(asked.report_dir, junit, summary)
     with SearchConsole(asked) as console:
         try:
-            result = searching.run(asked, on_trial=console.on_trial, say=console.say)
+            result, data = searching.run(asked, on_trial=console.on_trial, say=console.say)
         except (SimulationError, WireError, PlanError, ToxiproxyError, ImpossibleDemand, UnknownContract) as error:
             console.stop()
             reports.refused(error, {**searching.header(asked), "search": {}, "reproduce": asked.reproduce})
@@ -77,10 +78,9 @@ def run(
         except KeyboardInterrupt:
             console.stop()
             exits.interrupted()
-        console.verdict(result)
-    index = result.trial.judgement.index if isinstance(result, Found) else None
-    reports.write(Record(searching.data(asked, result), index))
-    raise SystemExit(searching.exit_code(result))
+        console.verdict(result, data)
+    reports.write(Record(data, result.trial.judgement.index if isinstance(result, Found) else None))
+    raise SystemExit(data["exit_code"])
 
 
 def _simulated(coordinator: str | None, command: str | None, url: list[str]) -> str:

@@ -166,12 +166,13 @@ def report(out: Rich, data: dict[str, Any], judgement: Judgement, notes: list[st
         out.print(f"[bold]faults[/bold]  {sum(fired.values())} injected by {len(fired) - len(never)} of {len(fired)} rules")
         if never:
             out.print(f"  never fired: {escape(', '.join(never))}")
-    told = list(dict.fromkeys(judgement.violations))[:STORIES]  # equal violations break the same contract in the same way
+    new = [v for v, said in zip(judgement.violations, data["violations"], strict=True) if "accepted" not in said]
+    told = list(dict.fromkeys(new))[:STORIES]  # equal violations break the same contract in the same way
     for violation in told:
         out.print(f"\n[bold red]{violation.contract}[/bold red] {escape(violation.message)}")
         for line in story(judgement.index, violation) if judgement.index is not None else ():
             out.print(f"    {escape(line)}")
-    more = len(judgement.violations) - len(told)
+    more = len(new) - len(told)
     if more > 0:
         out.print(f"\n... and {more} more violations; --report-dir DIR keeps all of them in DIR/verdict.json")
     for note in [*notes, *data.get("reasons", [])]:
@@ -181,10 +182,27 @@ def report(out: Rich, data: dict[str, Any], judgement: Judgement, notes: list[st
         f"\n{counts['turns']} turns, {counts['tool_calls']} tool calls, {counts['effects']} effects, "
         f"{counts['duplicates']} duplicates, {counts['lost']} lost, {counts['unattributed']} unattributed"
     )
+    baseline(out, data)
     three = "   ".join(f"{name.upper()} {_coloured(data[name])}" for name in ("safe", "live", "honest"))
     out.print(f"{three}   verdict [bold]{_coloured(data['verdict'])}[/bold] (exit {data['exit_code']})")
     if data["reproduce"]:
         out.print(f"reproduce: {escape(data['reproduce'])}")
+
+
+def baseline(out: Rich, data: Mapping[str, Any]) -> None:
+    """What the run was held against, what is new and what is fixed; nothing where there is no baseline."""
+    found = data.get("baseline")
+    if found is None:
+        return
+    out.print(f"[bold]baseline[/bold] {escape(found['file'])}: {found['accepted']} violations accepted")
+    for word, colour, what in (
+        ("new", "red", "new"), ("added", "yellow", "added"), ("removed", "green", "fixed, removed"),
+        ("fixed", "green", "fixed, can be removed with --update-baseline"), ("untested", "dim", "not put to the test"),
+    ):
+        if word == "fixed" and "removed" in found:
+            continue
+        for entry in found.get(word, ()):
+            out.print(f"  [{colour}]{escape(entry)}: {what}[/{colour}]")
 
 
 def _contracts(out: Rich, data: dict[str, Any]) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console as Rich
 from rich.markup import escape
 from rich.status import Status
 
-from anechoic.report.console import COLOURS, PLAIN_EVERY, terminal
-from anechoic.search import Search, exit_code
+from anechoic.report.console import COLOURS, PLAIN_EVERY, baseline, terminal
+from anechoic.search import Search
 from contracts.property import Found, Survived, Tally
 from contracts.story import story
 
@@ -69,8 +71,8 @@ class SearchConsole:
         else:
             self._err.print(line)
 
-    def verdict(self, result: Found | Survived) -> None:
-        """What came out."""
+    def verdict(self, result: Found | Survived, data: Mapping[str, Any]) -> None:
+        """What came out; `data` is the content of verdict.json."""
         self.stop()
         out, tally = self._out, result.tally
         if tally.reached:
@@ -87,8 +89,9 @@ class SearchConsole:
             f"\n{tally.examples} examples, {tally.turns} turns, {tally.calls} tool calls, {tally.effects} effects, "
             f"{tally.fired} faults in {tally.seconds:.1f} s"
         )
-        verdict = str(result.verdict)
-        out.print(f"verdict [bold][{COLOURS[verdict]}]{verdict}[/{COLOURS[verdict]}][/bold] (exit {exit_code(result)})")
+        baseline(out, data)
+        verdict = data["verdict"]
+        out.print(f"verdict [bold][{COLOURS[verdict]}]{verdict}[/{COLOURS[verdict]}][/bold] (exit {data['exit_code']})")
         if self._asked.reproduce:
             out.print(f"reproduce: {escape(self._asked.reproduce)}")
 

@@ -92,11 +92,12 @@ def _rounds(record: Record) -> str:
 
 
 def _baseline(data: Mapping[str, Any]) -> str:
-    lines = [f"Baseline {code(data['file'])}: {data['accepted']} violations accepted, {data['new']} new."]
-    for word in ("fixed", "unseen"):
-        for entry in data[word][:LISTED]:
-            what = "fixed, can be removed" if word == "fixed" else "not put to the test in this run"
-            lines.append(f"- {escape(entry)}: {what}")
+    lines = [f"Baseline {code(data['file'])}: {data['accepted']} violations accepted, {len(data['new'])} kinds are new."]
+    for word, what in (
+        ("new", "new"), ("added", "added"), ("fixed", "fixed, removed" if "removed" in data else "fixed, can be removed"),
+        ("untested", "not put to the test"),
+    ):
+        lines += [f"- {escape(entry)}: {what}" for entry in data.get(word, ())[:LISTED]]
     return "\n".join(lines)
 
 
