@@ -9,13 +9,12 @@ nothing happened, or a rule of the plan never fired, what would have been a pass
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import enum
-import gc
 import traceback
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
+from chaos.collector import collector_paused
 from contracts.catalogue import CONTRACTS, HONEST, LIVE, SAFE
 from contracts.checks import CHECKS
 from contracts.checks.progress import lost
@@ -116,20 +115,8 @@ def judge(
     Raises UnknownContract and ImpossibleDemand for what is wanted. A checker that breaks makes its contract unknown.
     """
     terms = demand(profile, wanted, retry_budget)
-    with _collector_paused():
+    with collector_paused():
         return _judge(events, terms, list(expected_rules))
-
-
-@contextlib.contextmanager
-def _collector_paused() -> Iterator[None]:
-    """All that is built lives to the end; walking it again and again for garbage takes a third of the time."""
-    running = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if running:
-            gc.enable()
 
 
 def _judge(events: Sequence[Event], terms: Terms, rules: Sequence[tuple[str, bool]]) -> Judgement:

@@ -6,8 +6,10 @@ The wire's FastAPI skins and the simulation's transport both speak this, so the 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 from urllib.parse import unquote
@@ -138,35 +140,39 @@ class Router:
 
     def __init__(self, operations: Sequence[Operation]) -> None:
         self.operations = tuple(operations)
-        self._by_length: dict[int, list[tuple[tuple[str, ...], dict[str, Operation]]]] = {}
-        for operation in self.operations:
-            segments = tuple(operation.path.strip("/").split("/"))
-            templates = self._by_length.setdefault(len(segments), [])
-            methods = next((m for s, m in templates if s == segments), None)
-            if methods is None:
-                methods = {}
-                templates.append((segments, methods))
-            methods[operation.method] = operation
-        for templates in self._by_length.values():  # a literal segment wins over a parameter
-            templates.sort(key=lambda t: [s.startswith("{") for s in t[0]])
+        self._templates = _templates(tuple((operation.method, operation.path) for operation in self.operations))
 
     def find(self, method: str, path: str) -> tuple[Operation, dict[str, str]] | int:
         """The operation and its path parameters; 404 where no path fits, 405 where only the method does not."""
-        segments = path.strip("/").split("/")
+        path = path.strip("/")
         status = 404
-        for template, methods in self._by_length.get(len(segments), ()):
-            params: dict[str, str] = {}
-            for want, have in zip(template, segments, strict=True):
-                if want[:1] == "{":
-                    params[want[1:-1]] = unquote(have)
-                elif want != have:
-                    break
-            else:
-                operation = methods.get(method)
-                if operation is not None:
-                    return operation, params
+        for pattern, names, methods in self._templates.get(path.count("/"), ()):
+            fits = pattern.fullmatch(path)
+            if fits is not None:
+                number = methods.get(method)
+                if number is not None:
+                    return self.operations[number], dict(zip(names, map(unquote, fits.groups()), strict=True))
                 status = 405
         return status
+
+
+_Template = tuple[re.Pattern[str], tuple[str, ...], dict[str, int]]
+"""What a path has to look like, the names of its parameters, and the number of the operation for each method."""
+
+
+@functools.cache
+def _templates(routes: tuple[tuple[str, str], ...]) -> dict[int, list[_Template]]:
+    """The templates by how many slashes they have. Compiled once: a simulation makes new endpoints with the same routes."""
+    numbers: dict[str, dict[str, int]] = {}
+    for number, (method, path) in enumerate(routes):
+        numbers.setdefault(path.strip("/"), {})[method] = number
+    by_slashes: dict[int, list[_Template]] = {}
+    for path in sorted(numbers, key=lambda path: [s[:1] == "{" for s in path.split("/")]):  # a literal wins over a parameter
+        segments = path.split("/")
+        names = tuple(s[1:-1] for s in segments if s[:1] == "{")
+        pattern = "/".join("([^/]*)" if s[:1] == "{" else re.escape(s) for s in segments)
+        by_slashes.setdefault(path.count("/"), []).append((re.compile(pattern), names, numbers[path]))
+    return by_slashes
 
 
 class Endpoint(Protocol):

@@ -120,13 +120,15 @@ def load(given: object) -> Coordinator:
     if not isinstance(given, str):
         return _of(given, f"{getattr(given, '__module__', '?')}:{getattr(given, '__qualname__', type(given).__name__)}", None)
     module, colon, attribute = given.partition(":")
-    if not colon:
-        module, attribute = f"coordinators.{given}", "create_app"
-        if given not in references():
-            raise BadCoordinator(
-                f"{unknown('coordinator', given, references())}. Your own is given as module:attribute, {EXPECTED}"
-            )
-    return _of(_attribute(module, attribute, given), given, module)
+    return _of(_attribute(module, attribute, given), given, module) if colon else _reference(given)
+
+
+@functools.cache
+def _reference(name: str) -> Coordinator:
+    if name not in references():
+        raise BadCoordinator(f"{unknown('coordinator', name, references())}. Your own is given as module:attribute, {EXPECTED}")
+    module = f"coordinators.{name}"
+    return _of(_attribute(module, "create_app", name), name, module)
 
 
 def references() -> list[str]:

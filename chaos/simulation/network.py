@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import dataclasses
+import functools
 import random
 from collections.abc import Awaitable, Callable
 from typing import Any, Literal
@@ -84,11 +85,14 @@ class Edge:
         self._handle = handle
         self._loop = loop
         self._low, self._spread = latency[0], latency[1] - latency[0]
-        self._dice = random.Random(f"{seed}/edge/{self.label}")
-        self._draw = self._dice.random
+        self._seed = seed
         self._context = contextvars.Context()
         self._under_way: dict[Exchange, None] = {}
         self._held: list[Callable[[], None]] = []
+
+    @functools.cached_property
+    def _dice(self) -> random.Random:
+        return random.Random(f"{self._seed}/edge/{self.label}")
 
     def send(self, request: Any) -> asyncio.Future[Any]:
         """Send a request; the future brings the reply, or ConnectionLost. Raises NotConnected at once."""
@@ -144,7 +148,7 @@ class Edge:
     # --- a message on its way -------------------------------------------------------------------------------------------
 
     def _travel(self, exchange: Exchange, stream: str, size: int, arrive: Callable[..., None], *args: Any) -> None:
-        delay = self._low + self._spread * self._draw()
+        delay = self._low + self._spread * self._dice.random()
         if not (self.toxics or self._held or exchange.trouble):
             self._loop.call_later(delay, arrive, exchange, *args, context=self._context)
             return

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import json
 import random
 import sys
 import warnings
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from chaos.collector import collector_paused
 from chaos.driver import Driver
 from chaos.nemesis import PlanNemesis
 from chaos.plan import Plan
@@ -51,10 +51,12 @@ EPOCH = 1_773_309_600.0
 """Unix time at which every simulation begins."""
 CALLBACK_TIMEOUT = 5.0
 """Seconds that the gateway waits for the answer to a callback."""
+_ASSISTANT = encode(ASSISTANT)
 
 T = TypeVar("T")
 
 
+@collector_paused()
 def simulate(
     settings: Settings, turns: Sequence[Turn], plans: Iterable[Plan] = (), *,
     every: float = 0.0, path: Path | None = None, header: Mapping[str, Any] | None = None,
@@ -71,13 +73,14 @@ def simulate(
     Raises BadCoordinator, PlanError, or another SimulationError when the simulation cannot go on.
     """
     simulation = Simulation(settings, path=path, header=header)
-    try:
-        simulation.run(turns, plans, every)
-    except BaseException as error:
-        simulation.history.record(h.RunInterrupted, reason=f"{type(error).__name__}: {error}")
-        raise
-    finally:
-        simulation.close()
+    with simulation.inside():
+        try:
+            simulation.run(turns, plans, every)
+        except BaseException as error:
+            simulation.history.record(h.RunInterrupted, reason=f"{type(error).__name__}: {error}")
+            raise
+        finally:
+            simulation.close()
     return simulation.history
 
 
@@ -98,6 +101,7 @@ class Simulation:
         self.settings = settings
         self.loop = VirtualLoop(max_steps=settings.max_steps, max_time=settings.max_time)  # type: ignore[abstract]  # see its end
         self._watchdog = Watchdog(self.loop, settings.stall)
+        self._entered = False
         self.coordinator = prepare(settings.coordinator, settings.environ, settings.stall)
         self.history = h.History(
             clock=self.loop.time,
@@ -190,8 +194,8 @@ class Simulation:
         """Give everything back. Safe to call twice."""
         if self.loop.is_closed():
             return
-        self._store.close()
-        with self._watchdog, self._surroundings:
+        with self.inside():
+            self._store.close()
             self._dispose()
         self.loop.close()
         self.history.close()
@@ -199,16 +203,25 @@ class Simulation:
 
     # --- running --------------------------------------------------------------------------------------------------------
 
-    def _run(self, work: Coroutine[Any, Any, T]) -> T:
-        collecting = gc.isenabled()
-        gc.disable()  # what is collected when depends on the whole process
+    @contextlib.contextmanager
+    def inside(self) -> Iterator[None]:
+        """The surroundings are those of the simulation, and it is watched; several steps are quicker inside one of these."""
+        if self._entered:
+            yield
+            return
+        self._entered = True
         try:
-            with self._watchdog, self._surroundings:
+            with collector_paused(), self._watchdog, self._surroundings:
+                yield
+        finally:
+            self._entered = False
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        try:
+            with self.inside():
                 return self.loop.run(work)
         finally:
             self.loop.doom = None
-            if collecting:
-                gc.enable()
 
     def _dispose(self) -> None:
         """End what is under way and what crashed. Python runs `finally` blocks then, and cannot be kept from it: so this comes
@@ -272,8 +285,7 @@ class Simulation:
             seed=settings.seed,
         )
         serving.start()
-        body = json.dumps(ASSISTANT).encode()
-        reply = await self._assistants.handle(Request("POST", "/v1/assistants", body=body))
+        reply = await self._assistants.handle(Request("POST", "/v1/assistants", body=_ASSISTANT))
         self.assistant_id = str(json.loads(reply.body)["id"])
         dice = random.Random(f"{settings.seed}/skew")
         for number in range(1, settings.instances + 1):

@@ -43,7 +43,7 @@ class SimulatedStore:
         self._lag = lag
         self._uri = f"file:anechoic-{os.getpid()}-{next(_number)}?mode=memory&cache=shared"
         self._open: dict[Life | None, list[sqlite3.Connection]] = {}
-        self._anchor = self._to_store()
+        self._anchor: sqlite3.Connection | None = None
         self.lock = WriteLock(self._to_store)
         self._images: deque[tuple[float, bytes]] = deque()
 
@@ -59,6 +59,8 @@ class SimulatedStore:
         """Stands in for sqlite3.connect: the store's own paths lead into memory, and nothing waits for a lock."""
         path = os.fspath(database)
         plain = path.removeprefix("file:").partition("?")[0] if isinstance(path, str) else ""
+        if plain in (self.path, self.replica):
+            self._anchored()
         made: sqlite3.Connection
         if plain == self.replica and self._lag is not None:
             made = _connect(":memory:", 0.0, *args, factory=self._replica_class(), **kwargs)
@@ -79,7 +81,14 @@ class SimulatedStore:
         for connections in self._open.values():
             _close(connections)
         self._open.clear()
-        self._anchor.close()
+        if self._anchor is not None:
+            self._anchor.close()
+
+    def _anchored(self) -> sqlite3.Connection:
+        """A connection that keeps the database while nobody else has it open."""
+        if self._anchor is None:
+            self._anchor = self._to_store()
+        return self._anchor
 
     def _to_store(self) -> sqlite3.Connection:
         return _connect(self._uri, 0.0, uri=True, isolation_level=None, check_same_thread=False)
@@ -115,8 +124,9 @@ class SimulatedStore:
         self._look_later()
 
     def _image(self) -> bytes:
-        empty = self._anchor.execute("PRAGMA page_count").fetchone()[0] == 0
-        return b"" if empty else self._anchor.serialize()
+        anchor = self._anchored()
+        empty = anchor.execute("PRAGMA page_count").fetchone()[0] == 0
+        return b"" if empty else anchor.serialize()
 
     def _old_image(self) -> bytes:
         latest = asyncio.get_running_loop().time() - (self._lag or 0.0)

@@ -53,7 +53,8 @@ class Surroundings:
         self._connect = connect
         self._thread = 0
         self._bytes = random.Random(f"{seed}/urandom").randbytes
-        self._dice: Any = random.Random(f"{seed}/random").getstate()
+        self._seed = seed
+        self._dice: Any = None
         self._outer_dice: Any = None
         self._undo: list[tuple[Any, str, Any]] = []
         self._transports: list[tuple[Any, Any]] = []
@@ -66,7 +67,10 @@ class Surroundings:
         _hook()
         self._thread = threading.get_ident()
         self._outer_dice = random.getstate()
-        random.setstate(self._dice)
+        if self._dice is None:
+            random.seed(f"{self._seed}/random")
+        else:
+            random.setstate(self._dice)
         for owner, name, virtual in self._virtual():
             self._replace(owner, name, virtual)
         for transport, handle in self._transports:
