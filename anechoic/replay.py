@@ -69,7 +69,7 @@ def run(
         seen += broke
         if broke or shown is None:
             shown = trial
-        others.update(dict.fromkeys(v.contract for v in trial.violations if v != found.expect))
+        others.update(dict.fromkeys(v.contract for v in trial.violations if not v.like(found.expect)))
         on_trial(number, broke)
     assert shown is not None
     return Replayed(seen, times, shown, tuple(others))

@@ -42,7 +42,10 @@ class Counterexample:
         """The file's content as data."""
         return {
             "format_version": FORMAT_VERSION,
-            "expect": {"contract": self.expect.contract, "shape": self.expect.shape, "message": self.expect.message},
+            "expect": {
+                "contract": self.expect.contract, "shape": self.expect.shape, "message": self.expect.message,
+                **({"liveness": True} if self.expect.liveness else {}),
+            },
             "world": self.world,
             "coordinator_by": self.way,
             **self.case.to_json(),
@@ -142,4 +145,5 @@ def _expected(data: Any, where: str) -> Violation:
         raise CaseError(f'{where}: expect must be an object such as {{"contract": "C1", "shape": "..."}}, not {data!r}')
     if data.get("contract") not in CONTRACTS:
         raise CaseError(f"{where}, expect: {unknown('contract', data.get('contract'), CONTRACTS)}")
-    return Violation(data["contract"], data["shape"], str(data.get("message", "")))
+    liveness = data.get("liveness", False) is True
+    return Violation(data["contract"], data["shape"], str(data.get("message", "")), liveness=liveness)

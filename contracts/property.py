@@ -329,7 +329,7 @@ def _small(found: Trial, target: Violation, hunt: _Hunt, shrinker: Runner | None
     case, more = minimise(last.case, first_failing, over=lambda: time.monotonic() > deadline)
     seconds = time.monotonic() - hunt.began
     confirmed = sum(_first(hunt.runner, [case], target) is not None for _ in range(confirmations))
-    violation = next(v for v in last.violations if v == target)
+    violation = next(v for v in last.violations if v.like(target))
     return Found(
         case, violation, last, found.case, hunt.tally.examples, tried + more, seconds, hunt.tally, hunt.runner.world,
         confirmed, confirmations,

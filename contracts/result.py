@@ -36,6 +36,13 @@ class Violation:
     liveness: bool = dataclasses.field(default=False, compare=False)
     """something is missing at the end, rather than something wrong there: proves nothing when the run broke down"""
 
+    def like(self, other: Violation) -> bool:
+        """Whether it is the same failure: an equal one, or where something is missing, the same contract.
+
+        What is missing shows in one way or another as a case gets smaller: the turn, its run, the effect or the output.
+        """
+        return self == other or (self.liveness and other.liveness and self.contract == other.contract)
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Result:

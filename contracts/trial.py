@@ -39,7 +39,7 @@ class Trial:
 
     def breaks(self, target: Violation) -> bool:
         """Whether it breaks the same contract in the same way."""
-        return target in self.violations
+        return any(violation.like(target) for violation in self.violations)
 
 
 class Runner(Protocol):

@@ -51,7 +51,7 @@ def run(
         exits.invalid(error)
     except KeyboardInterrupt:
         exits.interrupted()
-    violation = next((v for v in result.trial.violations if v == found.expect), None)
+    violation = next((v for v in result.trial.violations if v.like(found.expect)), None)
     if violation is not None:
         out.print(f"\n[bold red]{violation.contract}[/bold red] {escape(violation.message)}")
         index = result.trial.judgement.index
