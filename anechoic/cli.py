@@ -160,6 +160,7 @@ Examples:
   anechoic selftest
   anechoic selftest --mutant check_then_set --gateway keyless
   anechoic selftest --json > matrix.json
+  anechoic selftest --write README.md
 
 Exit code 0 when every cell is as expected, 1 when any differs.
 """)
@@ -170,13 +171,15 @@ def selftest(
     jobs: Annotated[int, typer.Option(help="How many processes.")] = 2,
     seed: Annotated[int, typer.Option(help="Seed of the searches; the same one finds the same.")] = 0,
     state: Annotated[Path | None, typer.Option(help="File in which finished cells are kept, so that a stopped self-test goes on there.")] = None,
+    write: Annotated[Path | None, typer.Option(help="A document whose table of mutants is made anew from what came out.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the matrix as JSON.")] = False,
 ) -> None:
     """Test this harness: coordinators that are wrong in one way each, at every gateway profile, must be told from the right one."""
     from anechoic.commands import selftest as do
 
     do.run(
-        mutants=mutant or [], gateways=gateway or [], examples=examples, jobs=jobs, seed=seed, state=state, as_json=as_json
+        mutants=mutant or [], gateways=gateway or [], examples=examples, jobs=jobs, seed=seed, state=state, into=write,
+        as_json=as_json,
     )
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import Console as Rich
 from rich.markup import escape
 from rich.table import Table
 
-from anechoic.selftest import FAIL, INVALID, PASS, Cell, summary
+from anechoic.selftest import FAIL, GATEWAYS, INVALID, PASS, Cell, SelftestError, Subject, summary
 
 
 def progress(cell: Cell, left: int) -> str:
@@ -56,6 +57,47 @@ def table(out: Rich, cells: Sequence[Cell]) -> None:
         + (f", median {median:.1f} s to kill and shrink, the last at example {figures['latest_kill']}" if median else "")
         + f"; the largest smallest case has {turns} turns, {calls} calls, {faults} faults"
     )
+
+
+BEGIN, END = "<!-- selftest: made by `anechoic selftest --write FILE` -->", "<!-- /selftest -->"
+
+
+def markdown(subjects: Sequence[Subject], cells: Sequence[Cell]) -> str:
+    """The matrix as a Markdown table: by which contract a mutant was killed, and at which example."""
+    by = {(cell.subject, cell.gateway): cell for cell in cells}
+    lines = ["| | wrong in one way: | " + " | ".join(GATEWAYS) + " |", "|---|---" + "|---" * len(GATEWAYS) + "|"]
+    for subject in subjects:
+        marks = [_cell(by.get((subject.name, gateway))) for gateway in GATEWAYS]
+        harmless = " (harmless)" if subject.harmless else ""
+        elsewhere = [f"{g}: {_cell(by.get((subject.name, g)))}" for g in subject.expected if g not in GATEWAYS]
+        about = subject.about + harmless + "".join(f" ({one})" for one in elsewhere)
+        lines.append(f"| {subject.number or ''} | `{subject.name}`: {about} | " + " | ".join(marks) + " |")
+    return "\n".join(lines)
+
+
+def around(path: Path) -> tuple[str, str]:
+    """What stands before and after the table in a document. Raises SelftestError where it has no place for one."""
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise SelftestError(f"{path} has no place for the table: it takes two lines, {BEGIN} and {END}")
+    return before, after
+
+
+def write(path: Path, table_of: str) -> None:
+    """Put the table between its two marks in a document."""
+    before, after = around(path)
+    beside = path.with_suffix(".tmp")
+    beside.write_text(f"{before}{BEGIN}\n{table_of}\n{END}{after}", encoding="utf-8")
+    beside.replace(path)
+
+
+def _cell(cell: Cell | None) -> str:
+    if cell is None:
+        return ""
+    wrong = "" if cell.as_expected else " **!!**"
+    return (f"{cell.contract} @{cell.examples}" if cell.outcome == FAIL else "·" if cell.outcome == PASS else "invalid") + wrong
 
 
 def _mark(cell: Cell | None) -> str:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from typer.testing import Result
+
+from anechoic import selftest
 
 Inside = Callable[..., Result]
 ROOT = Path(__file__).parents[2]
@@ -16,6 +19,17 @@ ROOT = Path(__file__).parents[2]
 def test_the_vocabulary_page_is_what_the_command_prints(inside: Inside) -> None:
     """docs/plans.md is made from the code: `anechoic plans --words > docs/plans.md`."""
     assert inside("plans", "--words").stdout == (ROOT / "docs" / "plans.md").read_text()
+
+
+def test_the_readme_shows_every_mutant_as_it_is_expected() -> None:
+    """The table is made by `anechoic selftest --write README.md`; a cell without an expectation is left empty."""
+    rows = re.findall(r"^\| ?(\d*) \| `(\w+)`: (.*) \| (.*) \| (.*) \| (.*) \| (.*) \|$", (ROOT / "README.md").read_text(), re.M)
+    subjects = selftest.subjects()
+    assert [(row[0], row[1]) for row in rows] == [(str(s.number or ""), s.name) for s in subjects]
+    for subject, row in zip(subjects, rows, strict=True):
+        assert row[2].startswith(subject.about)
+        for gateway, cell in zip(selftest.GATEWAYS, row[3:], strict=True):
+            assert re.fullmatch(r"C\w+'? @\d+" if subject.expected[gateway] == "fail" else "·", cell), (subject.name, gateway)
 
 
 def test_plans_lists_and_explains_every_plan(inside: Inside) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from typer.testing import Result
 
 from anechoic import selftest
-from anechoic.report.selftest import words
+from anechoic.report.selftest import BEGIN, END, words
 
 Inside = Callable[..., Result]
 
@@ -32,6 +33,22 @@ def test_a_mutant_is_killed_and_told(inside: Inside) -> None:
     assert "turn 1 asks for create_ticket + create_ticket" in done.stdout
     assert "1 of 1 cells as expected, 1 killed" in done.stdout
     assert "0 left" in done.stderr
+
+
+def test_the_table_of_a_document_is_made_anew(inside: Inside, tmp_path: Path) -> None:
+    """Only what stands between the marks is replaced; a document without them is refused before anything runs."""
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    asked = ("selftest", "--mutant", "outputs_swapped", "--gateway", "keyed", "--jobs", "1", "--write")
+    assert inside(*asked, str(page)).exit_code == 0
+    lines = page.read_text().splitlines()
+    assert (lines[0], lines[-1], len(lines)) == ("before", "after", 7)
+    assert re.fullmatch(r"\| 23 \| `outputs_swapped`: outputs of parallel calls are swapped \|  \| C3 @\d+ \|  \|  \|", lines[4])
+    page.write_text("nothing here")
+    refused = inside(*asked, str(page))
+    assert refused.exit_code == 2
+    assert "has no place for the table" in refused.stderr
+    assert page.read_text() == "nothing here"
 
 
 def test_the_right_one_survives_as_data(inside: Inside) -> None:
