@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import random
-import re
 import shutil
 import time
 from collections import Counter
@@ -23,20 +22,11 @@ from chaos.wire.settings import Settings
 from contracts.verdict import Verdict
 
 FORMAT_VERSION = 1
-_UNITS = {"s": 1, "m": 60, "h": 3600}
 _EXIT = {"pass": 0, "fail": 1, "invalid": 2, "unknown": 3}
 
 
 class CampaignError(ValueError):
     """A campaign that cannot be run or gone on with: what was seen, and what to do."""
-
-
-def seconds_of(text: str) -> float:
-    """The seconds in "90s", "30m", "2h" or "45". Raises CampaignError."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
-    if found is None or float(found[1]) <= 0:
-        raise CampaignError(f"--for {text!r} is no time; give for example 90s, 30m or 2h")
-    return float(found[1]) * _UNITS[found[2] or "s"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

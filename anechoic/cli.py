@@ -76,6 +76,7 @@ def gate(
     junit: Junit = None,
     summary: Summary = None,
     baseline: BaselineFile = None,
+    budget: Annotated[str | None, typer.Option(help="Wall time of the whole run, such as 90s or 5m; when it is over, what happened until then is judged.")] = None,
     update_baseline: Annotated[bool, typer.Option("--update-baseline", help="Write that file: with what is new, without what is fixed.")] = False,
 ) -> None:
     """Put a coordinator between the fakes, break things around it, and judge what it did."""
@@ -86,7 +87,7 @@ def gate(
         turns=turns, seed=seed, in_flight=in_flight, toxiproxy=toxiproxy, env=env or [], setup_command=setup_command,
         demand=demand, repeat_submit=repeat_submit, ready_timeout=ready_timeout, turn_budget=turn_budget, quiesce=quiesce,
         base_port=base_port, report_dir=report_dir, junit=junit, summary=summary, baseline=baseline,
-        update_baseline=update_baseline, world=world, examples=examples, max_time=max_time,
+        update_baseline=update_baseline, budget=budget, world=world, examples=examples, max_time=max_time,
         derandomize=derandomize, database=database,
     )
 

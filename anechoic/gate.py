@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import dataclasses
 import importlib.metadata
 import json
+import math
 import platform
-from collections.abc import Sequence
+import time
+from collections.abc import Awaitable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from anechoic import baseline
 from anechoic.baseline import Baseline
+from anechoic.budget import Budget
 from chaos import builtin, schedule
 from chaos.nemesis import PlanNemesis
 from chaos.plan import Plan, PlanError
@@ -23,7 +28,7 @@ from chaos.wire.settings import Coordinator, Settings
 from contracts import verdict
 from contracts.document import to_json
 from contracts.profiles import demand
-from fakes.history import Event, History, InstanceReady, RunTold
+from fakes.history import BudgetEnded, Event, History, InstanceReady, RunTold, TurnPlanned, of_kind
 
 PROCESS_FAULTS = frozenset({"kill", "pause", "restart", "terminate"})
 
@@ -43,6 +48,8 @@ class Gate:
     """which turn gets which plans, where somebody else has chosen; then no single rule has to fire"""
     baseline: Baseline | None = None
     update_baseline: bool = False
+    budget: Budget | None = None
+    """the wall time of the whole run; when it ends, what happened until then is judged"""
 
 
 @dataclasses.dataclass(slots=True)
@@ -98,17 +105,51 @@ async def run(gate: Gate, observer: Observer) -> Outcome:
             "format_version": 1, "about": planned.about, "plans": [p.to_json() for p in planned.plans],
             "turns": [[p.name for p in bound] for bound in planned.turns],
         })
-    async with chamber:
+    budget = gate.budget or Budget(math.inf)
+    async with contextlib.AsyncExitStack() as stack:
+        if not await _within(budget.running, stack.enter_async_context(chamber)):
+            raise WireError(f"the budget of {budget.seconds:g} s was over before every instance was ready; give it more time")
         observer.started(chamber, planned)
         turns = list(bind(chamber.nemesis, planned, gate.settings.seed))
         observer.phase("turns")
-        await chamber.run(turns, gate.every)
+        if not await _within(budget.turns(gate.settings.quiesce_budget), chamber.run(turns, gate.every)):
+            _record_end(chamber, budget, len(turns))
         observer.phase("quiesce")
-        await chamber.quiesce()
+        if not await _within(budget.running, chamber.quiesce(time.monotonic() + budget.running - 1.0)):
+            _record_end(chamber, budget, len(turns))
         observer.phase("stopping")
     if chamber.driver.given_up:
         notes.append(f"stopped early: with {chamber.driver.unanswered} turns unanswered no further ones were delivered")
     return judge(chamber.history, gate, planned, notes)
+
+
+def _record_end(chamber: Chamber, budget: Budget, turns: int) -> None:
+    begun = sum(1 for _ in of_kind(chamber.history.events, TurnPlanned))
+    chamber.history.record(BudgetEnded, seconds=budget.seconds, delivered=begun, turns=turns)
+
+
+def budget_notes(data: Mapping[str, Any]) -> list[str]:
+    """What a report says of a run that its budget has ended."""
+    ended = data.get("budget")
+    if ended is None:
+        return []
+    done = f"{ended['delivered']} of {ended['turns']} turns were delivered"
+    return [f"the budget of {ended['seconds']:g} s ended the run: {done}"]
+
+
+async def _within(seconds: float, work: Awaitable[object]) -> bool:
+    """Do it, for so many seconds at most; whether that was enough."""
+    if math.isinf(seconds):
+        await work
+        return True
+    try:
+        async with asyncio.timeout(max(0.0, seconds)) as limit:
+            await work
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        return False
+    return True
 
 
 def judge(history: History, gate: Gate, planned: schedule.Schedule, notes: list[str]) -> Outcome:
@@ -121,6 +162,7 @@ def judge(history: History, gate: Gate, planned: schedule.Schedule, notes: list[
     header = dict(history.header)
     data = to_json(judgement, header=header, reproduce=gate.reproduce)
     data["repeat_submit"] = gate.settings.repeat_submit
+    notes += budget_notes(data)
     if notes:
         data["notes"] = notes
     if gate.baseline is not None:

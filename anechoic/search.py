@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from anechoic import baseline, exits
 from anechoic.baseline import Baseline
+from anechoic.budget import Budget
 from chaos.simulation.errors import BadCoordinator
 from chaos.wire.settings import Coordinator
 from contracts.catalogue import CONTRACTS
 from contracts.counterexample import Counterexample, readable, versions
 from contracts.document import to_json
 from contracts.profiles import demand
-from contracts.property import EXAMPLES, Found, Survived, Tally, search
-from contracts.trial import InSimulation, OnWire, Runner
+from contracts.property import EXAMPLES, SHRINK_SECONDS, Found, Survived, Tally, search
+from contracts.trial import InSimulation, OnWire, OutOfTime, Runner
 from contracts.verdict import Verdict
 from fakes.gateway.profile import Profile
 from fakes.history import save
+
+T = TypeVar("T")
 
 CONFIRMATIONS = 3
 """How often a case that was found on the wire is run again there."""
@@ -51,6 +55,8 @@ class Search:
     reproduce: str = ""
     baseline: Baseline | None = None
     update_baseline: bool = False
+    budget: Budget | None = None
+    """the wall time of the whole search, shrinking included"""
 
 
 def run(
@@ -61,9 +67,11 @@ def run(
     Raises SimulationError, WireError, ImpossibleDemand, UnknownContract.
     """
     runner, shrinker = _runners(asked, say)
+    limits = [seconds for seconds in (asked.max_time, _searching(asked.budget)) if seconds is not None]
     result = search(
         asked.coordinator, asked.gateway, examples=asked.examples, seed=asked.seed, derandomize=asked.derandomize,
-        max_time=asked.max_time, runner=runner, shrinker=shrinker, demanded=asked.wanted, fixed=asked.fixed,
+        max_time=min(limits, default=None), shrink_seconds=_shrinking(asked.budget),
+        runner=runner, shrinker=shrinker, demanded=asked.wanted, fixed=asked.fixed,
         confirmations=CONFIRMATIONS if asked.world == "wire" else 1, database=asked.database, on_trial=on_trial,
         known=asked.baseline.accepts if asked.baseline is not None else lambda violation: False,
     )
@@ -115,9 +123,13 @@ def data(asked: Search, result: Found | Survived) -> dict[str, Any]:
         out["reasons"] = out["unsound"] = list(result.why)
     out["search"] = {
         "world": asked.world, "examples": tally.examples, "turns": tally.turns, "tool_calls": tally.calls,
+        "asked": asked.examples, "out_of_time": isinstance(result, Survived) and result.out_of_time,
         "effects": tally.effects, "faults": tally.fired, "seconds": round(tally.seconds, 3), "reached": dict(tally.reached),
         "derandomize": asked.derandomize, "versions": versions(),
     }
+    if asked.budget is not None and out["search"]["out_of_time"]:
+        done = f"{tally.examples} of {asked.examples} examples"
+        out["notes"] = [f"the budget of {asked.budget.seconds:g} s ended the search: {done}"]
     out["reproduce"] = asked.reproduce
     if asked.baseline is not None:
         _hold_against(asked.baseline, asked, result, out)
@@ -171,10 +183,32 @@ def _contracts(asked: Search, result: Found | Survived) -> list[dict[str, Any]]:
     return rows
 
 
+SEARCHING = 0.6
+"""The part of a budget in which examples are begun; the rest is for shrinking and confirming."""
+
+
+def _searching(budget: Budget | None) -> float | None:
+    return None if budget is None else budget.running * SEARCHING
+
+
+def _shrinking(budget: Budget | None) -> float:
+    return SHRINK_SECONDS if budget is None else min(SHRINK_SECONDS, budget.seconds * (1 - SEARCHING) / 2)
+
+
+def _in_time(budget: Budget | None, work: Coroutine[Any, Any, T]) -> T:
+    """Run a batch on the wire; it is stopped and given back when the budget is over. Raises OutOfTime then."""
+    if budget is None:
+        return exits.run(work)
+    try:
+        return exits.run(asyncio.wait_for(work, max(0.1, budget.running)))
+    except TimeoutError:
+        raise OutOfTime(f"the budget of {budget.seconds:g} s was over") from None
+
+
 def _runners(asked: Search, say: Callable[[str], None]) -> tuple[Runner, Runner | None]:
     if asked.started is None:
         return InSimulation(asked.coordinator, environ=asked.environ), None
-    wire = OnWire(asked.started, run=exits.run, say=say, environ=asked.environ, **asked.more)
+    wire = OnWire(asked.started, run=lambda work: _in_time(asked.budget, work), say=say, environ=asked.environ, **asked.more)
     try:
         return wire, InSimulation(asked.coordinator, environ=asked.environ) if asked.by == "name" else None
     except BadCoordinator:

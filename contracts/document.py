@@ -54,6 +54,8 @@ def to_json(judgement: Judgement, header: Mapping[str, Any], reproduce: str) -> 
         ],
         "reproduce": reproduce,
     }
+    if judgement.index is not None and (over := judgement.index.budget_ended) is not None:
+        out["budget"] = {"seconds": over.seconds, "ended": True, "delivered": over.delivered, "turns": over.turns}
     if judgement.reasons:
         out["reasons"] = list(judgement.reasons)
     if judgement.flaws.run:

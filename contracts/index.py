@@ -42,7 +42,9 @@ class Index:
         self.started: dict[str, h.InstanceStarted] = {}
         self.ready: set[str] = set()
         self.exits: list[h.InstanceExited] = []
+        self.quiesce: h.QuiesceStarted | None = None
         self.quiesced: h.QuiesceEnded | None = None
+        self.budget_ended: h.BudgetEnded | None = None
         self.interrupted: h.RunInterrupted | None = None
         self.end = events[-1].t if events else 0.0
         self._by_intent: dict[tuple[tuple[str, int], int], Intent] = {}
@@ -87,6 +89,8 @@ class Index:
             h.FaultInjected: self.faults.injected,
             h.FaultHealed: self.faults.healed,
             h.FaultFailed: self.faults.failed.append,
+            h.BudgetEnded: lambda e: setattr(self, "budget_ended", e),
+            h.QuiesceStarted: lambda e: setattr(self, "quiesce", e),
             h.QuiesceEnded: lambda e: setattr(self, "quiesced", e),
             h.InDoubtReported: self._in_doubt.append,
             h.RunInterrupted: lambda e: setattr(self, "interrupted", e),

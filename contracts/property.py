@@ -23,7 +23,7 @@ from contracts.minimise import minimise
 from contracts.profiles import RetryBudget, demand
 from contracts.result import Status, Violation
 from contracts.strategies import SIZE, decode, pairs, sweep
-from contracts.trial import InSimulation, Runner, Trial
+from contracts.trial import InSimulation, OutOfTime, Runner, Trial
 from contracts.verdict import Verdict
 from fakes.gateway.profile import Profile
 
@@ -152,6 +152,7 @@ def search(
     retry_budget: RetryBudget | None = None,
     fixed: Mapping[str, Any] | None = None,
     shrink: bool = True,
+    shrink_seconds: float = SHRINK_SECONDS,
     known: Callable[[Violation], bool] = lambda violation: False,
     on_trial: Callable[[Tally], None] = lambda tally: None,
 ) -> Found | Survived:
@@ -169,6 +170,7 @@ def search(
         demanded: contracts, by default all that are possible. Raises ImpossibleDemand.
         fixed: fields of `Case` that are to be as given, such as `instances`.
         shrink: whether the case that was found is made smaller.
+        shrink_seconds: real seconds after which no smaller case is tried.
         known: whether a violation is accepted; it is counted and does not end the search.
 
     Raises SimulationError or WireError when the coordinator cannot be run.
@@ -205,7 +207,7 @@ def search(
         return Found(
             found.case, target, found, found.case, hunt.tally.examples, 0, hunt.tally.seconds, hunt.tally, run.world
         )
-    small = _small(found, target, hunt, shrinker, confirmations)
+    small = _small(found, target, hunt, shrinker, confirmations, shrink_seconds)
     if kept is not None:
         kept.keep(small.case, target)
     return small
@@ -261,7 +263,11 @@ class _Hunt:
             raise _Over
         if self.failed is not None or self.left < 1:
             raise _Over
-        trials = list(self.runner(cases))
+        try:
+            trials = list(self.runner(cases))
+        except OutOfTime:
+            self.out_of_time = True
+            raise _Over from None
         self.tally.add(trials)
         self.tally.known.update(v for trial in trials for v in trial.violations if self.known(v))
         self.on_trial(self.tally)
@@ -304,8 +310,14 @@ def _draw(hunt: _Hunt, read: Callable[[bytes], Case], planned: Iterator[Case], s
     holds()
 
 
-def _small(found: Trial, target: Violation, hunt: _Hunt, shrinker: Runner | None, confirmations: int) -> Found:
-    deadline = time.monotonic() + SHRINK_SECONDS
+def _small(
+    found: Trial, target: Violation, hunt: _Hunt, shrinker: Runner | None, confirmations: int, seconds: float
+) -> Found:
+    deadline = time.monotonic() + seconds
+
+    def breaks(trial: Trial) -> bool:
+        return any(violation.like(target) for violation in hunt.new(trial))
+
     starts = [found.case, found.among] if found.among is not None else [found.case]
     worlds = [world for world in (shrinker, hunt.runner) if world is not None]
     tried = 0
@@ -313,14 +325,14 @@ def _small(found: Trial, target: Violation, hunt: _Hunt, shrinker: Runner | None
     if found.among is not None or shrinker is not None:
         for start, there in ((start, there) for there in worlds for start in starts):
             tried += 1
-            again = _first(there, [start], target)
+            again = _first(there, [start], breaks)
             if again is not None:
                 last, world = again, there
                 break
 
     def first_failing(cases: Sequence[Case]) -> int | None:
         nonlocal last
-        failed = _first(world, cases, target)
+        failed = _first(world, cases, breaks)
         if failed is None:
             return None
         last = failed
@@ -328,13 +340,23 @@ def _small(found: Trial, target: Violation, hunt: _Hunt, shrinker: Runner | None
 
     case, more = minimise(last.case, first_failing, over=lambda: time.monotonic() > deadline)
     seconds = time.monotonic() - hunt.began
-    confirmed = sum(_first(hunt.runner, [case], target) is not None for _ in range(confirmations))
-    violation = next(v for v in last.violations if v.like(target))
+    confirmed = list(_again(hunt.runner, case, breaks, confirmations))
+    violation = next(v for v in hunt.new(last) if v.like(target))
     return Found(
         case, violation, last, found.case, hunt.tally.examples, tried + more, seconds, hunt.tally, hunt.runner.world,
-        confirmed, confirmations,
+        sum(confirmed), len(confirmed),
     )
 
 
-def _first(runner: Runner, cases: Sequence[Case], target: Violation) -> Trial | None:
-    return next((trial for trial in runner(cases, apart=True) if trial.breaks(target)), None)
+def _again(runner: Runner, case: Case, breaks: Callable[[Trial], bool], times: int) -> Iterator[bool]:
+    """Whether it breaks again, so often as there is time for."""
+    with contextlib.suppress(OutOfTime):
+        for _ in range(times):
+            yield any(breaks(trial) for trial in runner([case], apart=True))
+
+
+def _first(runner: Runner, cases: Sequence[Case], breaks: Callable[[Trial], bool]) -> Trial | None:
+    try:
+        return next((trial for trial in runner(cases, apart=True) if breaks(trial)), None)
+    except OutOfTime:
+        return None

@@ -24,6 +24,10 @@ IN_FLIGHT = 32
 SIMULATED_ONLY = ("clock_skew", "replica_lag")
 
 
+class OutOfTime(Exception):
+    """A runner has no time left: what was being tried is not judged."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Trial:
     """One case that was run. `violations` are those of this case; a judgement on the wire is over a whole batch.

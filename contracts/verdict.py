@@ -46,10 +46,11 @@ _EXIT_CODES = {Verdict.PASS: 0, Verdict.FAIL: 1, Verdict.INVALID: 2, Verdict.UNK
 class Flaws:
     """What keeps a run as a whole from being green: it was stopped, it broke down, nothing happened, a rule never fired.
 
-    `silent` says of each rule that had to fire why it did not.
+    `cut` says what the budget of the run left no time for, `silent` says of each rule that had to fire why it did not.
     """
 
     stopped: tuple[str, ...] = ()
+    cut: tuple[str, ...] = ()
     invalid: tuple[str, ...] = ()
     vacuous: tuple[str, ...] = ()
     silent: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -57,7 +58,7 @@ class Flaws:
     @property
     def run(self) -> tuple[str, ...]:
         """Those that are about the whole run, not one plan's."""
-        return self.stopped + self.invalid + self.vacuous
+        return self.stopped + self.invalid + self.cut + self.vacuous
 
     @property
     def all(self) -> tuple[str, ...]:
@@ -128,7 +129,7 @@ def _judge(events: Sequence[Event], terms: Terms, rules: Sequence[tuple[str, boo
     results = tuple(_run(contract, index, terms) for contract in CONTRACTS)
     fired = {rule: 0 for rule, _ in rules} | index.faults.fired()
     flaws = _flaws(index, rules, fired)
-    if broke := flaws.invalid + flaws.stopped:
+    if broke := flaws.invalid + flaws.stopped + flaws.cut:
         results = tuple(_without_liveness(result, broke[0]) for result in results)
     verdicts = _verdicts(results, flaws)
     worst = _worst(verdicts.values())
@@ -178,7 +179,18 @@ def _flaws(index: Index, rules: Sequence[tuple[str, bool]], fired: Mapping[str, 
     stopped = (f"interrupted: {index.interrupted.reason}",) if index.interrupted else ()
     if not index.events:
         return Flaws(stopped, vacuous=("vacuous: the history is empty",))
-    return Flaws(stopped, tuple(_invalid(index)), tuple(_vacuous(index)), _silent(index, rules, fired))
+    return Flaws(stopped, tuple(_cut(index)), tuple(_invalid(index)), tuple(_vacuous(index)), _silent(index, rules, fired))
+
+
+def _cut(index: Index) -> Iterator[str]:
+    started, ended = index.quiesce, index.quiesced
+    if index.budget_ended is not None and ended is None:
+        yield "the budget of the run was over before everything was healed and at rest"
+    elif started is not None and started.full is not None and ended is not None and not ended.settled:
+        yield (
+            f"the budget of the run left {started.budget:g} s of {started.full:g} s for quiesce, "
+            f"and the system was not at rest then ({ended.open_turns} turns still open)"
+        )
 
 
 def _invalid(index: Index) -> Iterator[str]:

@@ -159,10 +159,20 @@ class FaultFailed(Event):
 
 
 @event
+class BudgetEnded(Event):
+    """The time for the whole run (`seconds`) left none for further turns; `delivered` of `turns` were begun."""
+
+    seconds: float
+    delivered: int
+    turns: int
+
+
+@event
 class QuiesceStarted(Event):
-    """All faults are healed; the system has `budget` seconds to finish."""
+    """All faults are healed; the system has `budget` seconds to finish, `full` is set where the run's time left it less."""
 
     budget: float
+    full: float | None = None
 
 
 @event

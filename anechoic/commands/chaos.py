@@ -6,6 +6,7 @@ import shlex
 from pathlib import Path
 
 from anechoic import campaign, exits, gate
+from anechoic.budget import NoDuration, seconds_of
 from anechoic.commands import options
 from anechoic.report.console import Console, reached, report, terminal
 from anechoic.report.record import CAMPAIGN, Record, load, of_campaign
@@ -24,14 +25,14 @@ def run(
     """Run, or go on with, a campaign; exit code of its worst round."""
     tested = options.coordinator(coordinator, command, url)
     try:
-        seconds = campaign.seconds_of(time)
+        seconds = seconds_of(time, "--for")
         settings = Settings(
             coordinator=tested, gateway=options.profile(gateway), instances=len(tested.urls) or instances, in_flight=in_flight,
             environ=options.environ(env), setup_command=setup_command, toxiproxy=toxiproxy,
             base_port=options.URL_BASE_PORT if tested.urls else None, report_dir=options.report_dir(report_dir),
         )
         going = campaign.resume(settings, seed, turns, lambda: options.seed_or_new(None))
-    except (WireError, campaign.CampaignError) as error:
+    except (WireError, campaign.CampaignError, NoDuration) as error:
         exits.invalid(error)
     going.again = lambda number: _again(coordinator, command, url, gateway, turns, going.seed, number)
     going.baseline = options.baseline(baseline, gateway, update=False)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from anechoic import exits
 from anechoic.commands import options
-from anechoic.gate import expected_rules
+from anechoic.gate import budget_notes, expected_rules
 from anechoic.report.console import report, terminal
 from chaos.plan import Plan, PlanError, parse
 from contracts import verdict
@@ -36,7 +36,7 @@ def run(*, history: Path, gateway: str | None, demand: str | None, as_json: bool
     if as_json:
         print(json.dumps(data, indent=2, ensure_ascii=False))
     else:
-        report(terminal(), data, judgement, [warning] if warning else [])
+        report(terminal(), data, judgement, [*([warning] if warning else []), *budget_notes(data)])
     raise SystemExit(judgement.exit_code)
 
 

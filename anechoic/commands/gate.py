@@ -25,10 +25,11 @@ def run(
     turns: int, seed: int | None, in_flight: int, toxiproxy: str | None, env: list[str], setup_command: str | None,
     demand: str | None, repeat_submit: str, ready_timeout: float, turn_budget: float, quiesce: float, base_port: int | None,
     report_dir: Path | None, junit: Path | None, summary: Path | None, baseline: Path | None,
-    update_baseline: bool, world: str | None = None,
+    update_baseline: bool, budget: str | None, world: str | None = None,
     examples: int | None = None, **more: Any,
 ) -> None:
     """Check the words, run the gate, draw it, and end with the verdict's exit code. With examples to draw it is a search."""
+    time = options.budget(budget)
     if examples is not None or world not in (None, "wire"):
         from anechoic.commands import search
 
@@ -37,7 +38,7 @@ def run(
             toxiproxy=toxiproxy, env=env, setup_command=setup_command, demand=demand, repeat_submit=repeat_submit,
             ready_timeout=ready_timeout, turn_budget=turn_budget, quiesce=quiesce, report_dir=report_dir,
             junit=junit, summary=summary, baseline=baseline, update_baseline=update_baseline,
-            world=world or "wire", examples=examples, **more,
+            budget=time, world=world or "wire", examples=examples, **more,
         )
     for flag, given in (("--max-time", more.get("max_time")), ("--derandomize", more.get("derandomize"))):
         if given:
@@ -63,7 +64,7 @@ def run(
         exits.invalid(error)
     asked = gate.Gate(
         settings, turns=turns, plans=options.plans(plans), wanted=options.wanted(demand), reproduce=options.reproduce(seed),
-        baseline=options.baseline(baseline, gateway, update_baseline), update_baseline=update_baseline,
+        baseline=options.baseline(baseline, gateway, update_baseline), update_baseline=update_baseline, budget=time,
     )
     reports = options.reports(settings.report_dir, junit, summary)
     with Console() as console:

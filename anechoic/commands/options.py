@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from anechoic.baseline import Baseline, BaselineError
+from anechoic.budget import Budget, NoDuration, seconds_of
 from anechoic.exits import invalid
 from anechoic.report.files import Reports
 from chaos import builtin
@@ -109,6 +110,14 @@ def reports(folder: Path | None, junit: Path | None, summary: Path | None) -> Re
         except OSError as error:
             invalid(f"{flag} {path} cannot be written: {error}")
     return Reports(folder, junit, summary)
+
+
+def budget(text: str | None) -> Budget | None:
+    """The wall time of the whole run; it begins here."""
+    try:
+        return None if text is None else Budget(seconds_of(text, "--budget"))
+    except NoDuration as error:
+        invalid(error)
 
 
 def baseline(path: Path | None, gateway: str, update: bool) -> Baseline | None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from anechoic import exits
 from anechoic import search as searching
+from anechoic.budget import Budget
 from anechoic.commands import options
 from anechoic.report.record import Record
 from anechoic.report.search import SearchConsole
@@ -26,7 +27,7 @@ def run(
     *, coordinator: str | None, command: str | None, url: list[str], instances: int | None, gateway: str, plans: list[str],
     seed: int | None, toxiproxy: str | None, env: list[str], setup_command: str | None, demand: str | None,
     repeat_submit: str, ready_timeout: float, turn_budget: float, quiesce: float, report_dir: Path | None,
-    junit: Path | None, summary: Path | None, baseline: Path | None, update_baseline: bool, world: str,
+    junit: Path | None, summary: Path | None, baseline: Path | None, update_baseline: bool, budget: Budget | None, world: str,
     examples: int | None, max_time: float | None, derandomize: bool, database: Path | None, **rest: Any,
 ) -> None:
     """Check the words, search, draw it, and end with the verdict's exit code."""
@@ -65,7 +66,7 @@ def run(
         wanted=options.wanted(demand) or (), fixed=fixed, environ=options.environ(env), more=more,
         database=searching.DATABASE if database is None else database,
         report_dir=options.report_dir(report_dir), reproduce=options.reproduce(seed),
-        baseline=options.baseline(baseline, gateway, update_baseline), update_baseline=update_baseline,
+        baseline=options.baseline(baseline, gateway, update_baseline), update_baseline=update_baseline, budget=budget,
     )
     reports = options.reports(asked.report_dir, junit, summary)
     with SearchConsole(asked) as console:

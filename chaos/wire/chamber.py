@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import secrets
 import shutil
@@ -119,12 +120,13 @@ class Chamber:
         """
         await self._while_whole(self._run(turns, every))
 
-    async def quiesce(self) -> bool:
+    async def quiesce(self, until: float = math.inf) -> bool:
         """Heal everything, give the system its budget to come to rest, and ask for what is in doubt. True when it rests.
 
-        A turn that is still open when the budget is over is unanswered. Raises WireError as `run` does.
+        A turn that is still open when the budget is over, or at the time `until` (of time.monotonic), is unanswered. Raises
+        WireError as `run` does.
         """
-        return await self._while_whole(self._quiesce())
+        return await self._while_whole(self._quiesce(until))
 
     async def _run(self, turns: Iterable[Turn], every: float) -> None:
         await self.driver.deliver(turns, every)
@@ -136,11 +138,12 @@ class Chamber:
             if await self.driver.settle(0.2):
                 return
 
-    async def _quiesce(self) -> bool:
+    async def _quiesce(self, until: float) -> bool:
         await self.nemesis.heal()
-        budget = self.settings.quiesce_budget
-        self.history.record(h.QuiesceStarted, budget=budget)
         start = time.monotonic()
+        full = self.settings.quiesce_budget
+        budget = round(max(0.0, min(full, until - start)), 3)
+        self.history.record(h.QuiesceStarted, budget=budget, full=full if budget < full else None)
         self._stillness.restart()
         settled = False
         while time.monotonic() - start < budget and not settled:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -35,3 +37,17 @@ def inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Res
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("TOXIPROXY_URL", raising=False)
     return lambda *words: CliRunner().invoke(app, words)
+
+
+@pytest.fixture
+def past() -> Any:
+    """An empty history to be written by hand, as the tests of contracts have it."""
+    path = Path(__file__).parents[1] / "contracts" / "histories.py"
+    name = "contract_histories"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, path)
+        assert spec is not None
+        assert spec.loader is not None
+        sys.modules[name] = module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    return sys.modules[name].Past()

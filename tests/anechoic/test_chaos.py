@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
-from anechoic.campaign import CampaignError, seconds_of
+from anechoic.budget import NoDuration, seconds_of
 from chaos import builtin
 from chaos.schedule import scatter
 
@@ -21,14 +21,14 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 @pytest.mark.parametrize(("text", "seconds"), [("45", 45), ("90s", 90), ("1.5m", 90), ("2h", 7200)])
 def test_durations(text: str, seconds: float) -> None:
     """Seconds, minutes and hours."""
-    assert seconds_of(text) == seconds
+    assert seconds_of(text, "--for") == seconds
 
 
 @pytest.mark.parametrize("text", ["", "0", "ten", "5d", "-3s"])
 def test_no_duration(text: str) -> None:
     """Anything else is an error with examples."""
-    with pytest.raises(CampaignError, match="give for example 90s, 30m or 2h"):
-        seconds_of(text)
+    with pytest.raises(NoDuration, match="give for example 90s, 30m or 2h"):
+        seconds_of(text, "--for")
 
 
 def test_plans_are_scattered_by_the_seed() -> None:
