@@ -22,7 +22,24 @@ class HistoryError(ValueError):
     """A history file that cannot be read: what was seen, in which line, and what was expected."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+T = TypeVar("T")
+_FIELDS: dict[type, tuple[tuple[str, Any], ...]] = {}
+"""For each class what its instances are written as: the names of the fields, without `seq` and `t`, and their defaults."""
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+def frozen(cls: type[T]) -> type[T]:
+    """A dataclass that is frozen for the type checker only: at run time that takes longer than all else about an event."""
+    made: Any = dataclasses.dataclass(slots=True, kw_only=True, unsafe_hash=True)(cls)
+    _FIELDS[made] = tuple(
+        (f.name, f.default_factory() if f.default_factory is not dataclasses.MISSING else f.default)
+        for f in dataclasses.fields(made)
+        if f.name not in ("seq", "t")
+    )
+    return made  # type: ignore[no-any-return]
+
+
+@frozen
 class Event:
     """One thing that happened. `seq` counts from 1 without gaps; `t` is seconds since the history was opened."""
 
@@ -42,10 +59,10 @@ E = TypeVar("E", bound=Event)
 @dataclass_transform(frozen_default=True, kw_only_default=True)
 def event(cls: type[E]) -> type[E]:
     """Register an event class under its name in snake case (`ToolRequested` is `tool_requested`)."""
-    frozen = dataclasses.dataclass(frozen=True, slots=True, kw_only=True)(cls)
-    frozen.kind = "".join("_" + c.lower() if c.isupper() else c for c in cls.__name__).lstrip("_")
-    EVENTS[frozen.kind] = frozen
-    return frozen
+    made = frozen(cls)
+    made.kind = "".join("_" + c.lower() if c.isupper() else c for c in cls.__name__).lstrip("_")
+    EVENTS[made.kind] = made
+    return made
 
 
 # --- the turn, as the harness delivers it ---------------------------------------------------------------------------
@@ -223,7 +240,7 @@ class RunCreated(Event):
     instance: str | None = None
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Call:
     """One tool call that the API asks for. `position` counts from 0 within its step; `nonce` is arguments.reference."""
 
@@ -269,7 +286,7 @@ class RunTold(Event):
     """how many times this run was told, this one included"""
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Output:
     """One entry of tool_outputs, exactly as submitted."""
 
@@ -534,7 +551,7 @@ class History:
 def to_json(made: Event) -> dict[str, Any]:
     """One event as a JSON object; fields that hold their default are left out, `kind` comes first after seq and t."""
     out: dict[str, Any] = {"seq": made.seq, "t": made.t, "kind": made.kind}
-    for name, default in _fields(type(made)):
+    for name, default in _FIELDS[type(made)]:
         value = getattr(made, name)
         if value != default:
             out[name] = _plain(value)
@@ -620,24 +637,9 @@ def _object(path: Path, number: int, line: str) -> dict[str, Any]:
     return data
 
 
-_FIELDS: dict[type[Event], tuple[tuple[str, Any], ...]] = {}
-
-
-def _fields(cls: type[Event]) -> tuple[tuple[str, Any], ...]:
-    known = _FIELDS.get(cls)
-    if known is None:
-        known = tuple(
-            (f.name, f.default_factory() if f.default_factory is not dataclasses.MISSING else f.default)
-            for f in dataclasses.fields(cls)
-            if f.name not in ("seq", "t")
-        )
-        _FIELDS[cls] = known
-    return known
-
-
 def _plain(value: Any) -> Any:
     if isinstance(value, (Call, Output)):
-        return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+        return {name: getattr(value, name) for name, _ in _FIELDS[type(value)]}
     if isinstance(value, tuple):
         return [_plain(v) for v in value]
     return value

@@ -23,8 +23,8 @@ def prepare(given: object, environ: Mapping[str, str] | None = None, stall: floa
 
     Raises BadCoordinator when it is none, and Blocked when its import does not come back.
     """
-    if isinstance(given, Coordinator):
-        return given
+    if not isinstance(given, str) or ":" not in given:
+        return load(given)  # it is there already, or is one of ours
     importing = _Importing()
     try:
         with _environment(environ or {}), Watchdog(importing, stall):

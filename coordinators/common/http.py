@@ -7,6 +7,7 @@ cost more than the request itself.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import ssl
 from collections.abc import Mapping
@@ -15,6 +16,8 @@ from typing import Any
 import httpx
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode
+_url = functools.lru_cache(maxsize=1024)(httpx.URL)
+"""Most requests are polls, and parsing their address takes longer than all else about them."""
 
 
 class NoAnswer(Exception):
@@ -84,11 +87,12 @@ class Http:
             content = _encode(data).encode()
             fields["content-type"] = "application/json"
         limits = {"connect": timeout, "read": timeout, "write": timeout, "pool": timeout}
-        request = httpx.Request(method, url, headers=fields, content=content, extensions={"timeout": limits})
+        request = httpx.Request(method, _url(url), headers=fields, content=content, extensions={"timeout": limits})
         try:
             response = await self._transport.handle_async_request(request)
             try:
-                body = await response.aread()
+                assert isinstance(response.stream, httpx.AsyncByteStream)
+                body = b"".join([part async for part in response.stream])  # as it was sent: no encoding was asked for
             finally:
                 await response.aclose()
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
