@@ -107,7 +107,7 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(27, "keys:server_error_retried_under_new_key", "a 5xx is retried at once under another key",
             "commit_then_500", "C1", _EVERYWHERE),
     _mutant(28, "errors:no_retry_on_timeout", "a request without an answer is never sent again",
-            "lose_request unavailable", "C2", "keyed lookup fenced"),
+            "lose_request unavailable", "C2 C3", "keyed lookup fenced"),
     _mutant(29, "errors:cancelled_still_dispatched", "calls of a cancelled or expired run are sent all the same",
             "cancel_run expire_run", "C5", _EVERYWHERE),
     _mutant(30, "results:outputs_read_modify_write", "the outputs of a step are read, changed and written back as one map",

@@ -39,7 +39,8 @@ class _NeverAgain(Dispatcher):
 class NoRetryOnTimeout(Hardened):
     """A request without an answer is never sent again, although the gateway would make that safe.
 
-    Symptom: S6, as loss. Exposed by lose_request, unavailable. Breaks C2. Right where a gateway offers neither key nor look-up.
+    Symptom: S6, as loss. Exposed by lose_request, unavailable. Breaks C2, and C3 where the model is told that nobody knows.
+    Right where a gateway offers neither key nor look-up.
     """
 
     dispatcher_class = _NeverAgain

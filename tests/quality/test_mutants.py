@@ -12,8 +12,6 @@ from anechoic import selftest
 EXAMPLES = 300
 SUBJECTS = {subject.name: subject for subject in selftest.subjects()}
 WRONG = [name for name, subject in SUBJECTS.items() if "fail" in subject.expected.values()]
-FEW = ("outputs_swapped", "no_dispatch_dedup", "timeout_told_as_failure", "claim_ttl_too_short", "failed_submit_not_retried")
-"""One of each kind, for every run of the tests; the others are slow."""
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +21,7 @@ def _no_noise() -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=() if name in FEW else pytest.mark.slow) for name in WRONG])
+@pytest.mark.parametrize("name", WRONG)
 def test_it_is_killed_by_what_it_breaks_with_a_minimal_case(name: str) -> None:
     """Within 300 examples, by a contract that it is known to break; 1 turn (or what the bug takes), 2 calls and 2 faults at most.
 
