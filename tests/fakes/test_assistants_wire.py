@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import socket
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -47,13 +48,15 @@ class CutOnce:
     def __init__(self) -> None:
         self.armed = False
         self.cut_stream: str | None = None
+        self.runs = 1
 
     async def at(self, event: Event) -> Sequence[Fault]:
-        """lose_submit_reply, once; or the first stream that tells in_progress is cut, or ends with an error."""
+        """lose_submit_reply, once; or the stream of run number `runs` is cut, or ends with an error."""
         if self.armed and isinstance(event, SubmitAccepted):
             self.armed = False
             return (Fault("lose_submit_reply"),)
-        if self.cut_stream and isinstance(event, RunTold) and (event.via, event.status) == ("stream", "in_progress"):
+        self.runs -= isinstance(event, RunCreated)
+        if self.cut_stream and self.runs < 1 and isinstance(event, RunTold) and event.status == "in_progress":
             how, self.cut_stream = self.cut_stream, None
             return (Fault("cut_stream", {"how": how}),)
         return ()
@@ -262,6 +265,59 @@ def test_a_stream_that_ends_before_its_time_reaches_the_sdk(how: str, error: typ
 
     history = serve(scene)
     assert len(list(of_kind(history.events, RunCreated))) == 1
+
+
+NODE_SDK = Path(__file__).parents[2] / "coordinators" / "examples" / "openai_node" / "node_modules" / "openai" / "index.mjs"
+NODE_TURN = """
+const { default: OpenAI } = await import(process.argv[1]);
+const client = new OpenAI({ baseURL: process.argv[2], apiKey: "dummy", maxRetries: 0 });
+const { threads } = client.beta;
+const assistant = await client.beta.assistants.create({ model: "gpt-4o", tools: JSON.parse(process.argv[3]) });
+const thread = { messages: [{ role: "user", content: process.argv[4] }] };
+const first = threads.createAndRunStream({ assistant_id: assistant.id, thread });
+const calls = [];
+first.on("toolCallDone", (call) => calls.push(call.function.name));
+let run = await first.finalRun();
+const tool_outputs = run.required_action.submit_tool_outputs.tool_calls.map((call) => ({ tool_call_id: call.id, output: "done" }));
+const events = [];
+let words = "";
+const body = { thread_id: run.thread_id, tool_outputs, stream: true };
+for await (const event of await threads.runs.submitToolOutputs(run.id, body)) {
+  events.push(event.event);
+  if (event.event === "thread.message.delta") words += event.data.delta.content[0].text.value;
+}
+console.log(JSON.stringify({ calls, words, last: events.at(-1) }));
+try {
+  for await (const event of await threads.createAndRun({ assistant_id: assistant.id, thread, stream: true })) events.push(event.event);
+} catch (error) {
+  console.log(JSON.stringify({ error: error.constructor.name, message: error.message, last: events.at(-1) }));
+}
+"""
+
+
+@pytest.mark.skipif(
+    shutil.which("node") is None or not NODE_SDK.exists(),
+    reason="!! Node or node_modules is missing: npm ci --prefix coordinators/examples/openai_node",
+)
+@pytest.mark.parametrize(("how", "said"), [("cut", "terminated"), ("error", "The server had an error")])
+def test_the_node_sdk_reads_streams(how: str, said: str) -> None:
+    """Its helper and its raw stream finish a turn; a stream that ends before its time is an error there, too."""
+
+    async def scene(served: Served) -> None:
+        served.nemesis.cut_stream, served.nemesis.runs = how, 2
+        words = [str(NODE_SDK), f"http://127.0.0.1:{served.port}/v1", json.dumps(list(script.TOOLS)), TURN.message()]
+        node = await asyncio.create_subprocess_exec(
+            "node", "--input-type=module", "-e", NODE_TURN, "--", *words, stdout=asyncio.subprocess.PIPE
+        )
+        assert node.stdout is not None
+        first, second = [json.loads(await asyncio.wait_for(node.stdout.readline(), 60)) for _ in range(2)]
+        calls = [tool["function"]["name"] for tool in script.TOOLS]
+        assert first == {"calls": calls, "words": TURN.final, "last": "thread.run.completed"}
+        assert second["last"] == "thread.run.in_progress"
+        assert said in second["message"]
+        await node.wait()
+
+    serve(scene)
 
 
 def test_a_client_that_leaves_in_the_middle_of_a_stream(caplog: pytest.LogCaptureFixture) -> None:
