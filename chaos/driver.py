@@ -81,6 +81,7 @@ class Driver(Generic[I]):
         self._home: dict[str, I] = {}
         self._watching: dict[str, asyncio.Task[None]] = {}
         self._began: dict[str, float] = {}
+        self._last: dict[str, tuple[int | None, Mapping[str, object]]] = {}
         self._extra: dict[asyncio.Task[None], None] = {}
         self.unanswered = 0
         self.given_up = False
@@ -121,7 +122,9 @@ class Driver(Generic[I]):
         for turn in self._turns.values():
             if turn.turn_id in left:
                 self.unanswered += 1
-                detail = f"not done {waited:g} s after everything was healed"
+                status, data = self._last.get(turn.turn_id, (None, {}))
+                last = f"{status} {dict(data)}"[:120] if status is not None else "nothing"
+                detail = f"not done {waited:g} s after everything was healed; GET /turns/{turn.turn_id} answered {last}"
                 self._history.record(
                     TurnEnded, conversation=turn.conversation_id, turn_id=turn.turn_id, status="unanswered", detail=detail
                 )
@@ -161,7 +164,7 @@ class Driver(Generic[I]):
             status, detail = await self._until_ended(turn)
         finally:
             place.give_back()
-        del self._watching[turn.turn_id], self._began[turn.turn_id]
+        del self._watching[turn.turn_id], self._began[turn.turn_id], self._last[turn.turn_id]
         await self._nemesis.at(
             self._history.record(
                 TurnEnded, conversation=turn.conversation_id, turn_id=turn.turn_id, status=status, detail=detail
@@ -173,7 +176,7 @@ class Driver(Generic[I]):
         life = instance.life
         while True:
             await asyncio.sleep(POLL)
-            status, data = await self._door.status(instance, turn.turn_id)
+            status, data = self._last[turn.turn_id] = await self._door.status(instance, turn.turn_id)
             if status == 200 and data.get("status") in ("done", "failed"):
                 detail = data.get("detail")
                 return str(data["status"]), None if detail is None else str(detail)

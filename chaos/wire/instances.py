@@ -19,6 +19,8 @@ from fakes.history import History, InstanceExited, InstanceReady, InstanceStarte
 
 STOP_PATIENCE = 5.0
 """Seconds between SIGTERM and SIGKILL."""
+PROGRESS = 10.0
+"""Seconds of waiting for an instance after which it is told what is waited for, again and again."""
 
 
 class Instance:
@@ -133,7 +135,8 @@ class Instances:
 
     async def _until_ready(self, instance: Instance) -> None:
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._ready_timeout
+        began = loop.time()
+        deadline, tell = began + self._ready_timeout, began + PROGRESS
         seen = "no connection"
         while True:
             process = instance.process
@@ -153,6 +156,10 @@ class Instances:
                 seen = f"GET /healthz: {type(error).__name__}: {error}"
             if loop.time() >= deadline:
                 raise WireError(self._never_ready(instance, seen))
+            if loop.time() >= tell:
+                tell += PROGRESS
+                waited = f"{loop.time() - began:.0f} s of {self._ready_timeout:g} s (--ready-timeout)"
+                self._on_trouble(f"{instance.name} is not ready yet after {waited}; last seen: {seen}")
             await asyncio.sleep(0.02)
 
     def _never_ready(self, instance: Instance, seen: str) -> str:

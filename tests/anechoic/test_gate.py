@@ -101,6 +101,7 @@ def test_a_turn_that_is_never_answered_is_a_failure(anechoic: Run, tmp_path: Pat
     assert done.returncode == 1, done.stdout + done.stderr
     assert verdict(tmp_path)["live"] == "fail"
     assert "never answered" in done.stdout
+    assert "answered 200 {'status': 'running'}" in done.stdout
 
 
 DEAF = """

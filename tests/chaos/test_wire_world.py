@@ -271,6 +271,24 @@ def test_an_instance_that_ends_by_itself_is_recorded_and_started_again(tmp_path:
     assert "coordinator-1 ended by itself with signal 9" in chamber.troubles[0]
 
 
+def test_a_slow_start_is_told_about(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is waited for, how long already, and which option gives more time; the run then goes on as usual."""
+    monkeypatch.setattr("chaos.wire.instances.PROGRESS", 0.5)
+    (tmp_path / "slow.py").write_text("import time\ntime.sleep(1.3)\n" + PLAIN)
+
+    async def main() -> list[str]:
+        told: list[str] = []
+        command = (sys.executable, str(tmp_path / "slow.py"))
+        slow = Settings(Coordinator("slow", command), PROFILES["keyless"], instances=1, replicas=1, ready_timeout=30.0)
+        async with Chamber(slow, say=told.append):
+            return told
+
+    told = asyncio.run(main())
+    assert len(told) >= 2
+    assert told[0].startswith("coordinator-1 is not ready yet after ")
+    assert "of 30 s (--ready-timeout); last seen: GET /healthz: ClientConnectorError" in told[0]
+
+
 def test_grandchildren_die_with_their_group(tmp_path: Path) -> None:
     """A start script that does not exec leaves a grandchild, which the kill of the group takes too."""
 

@@ -7,6 +7,7 @@ import base64
 import json
 from collections.abc import Awaitable, Callable
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
 
@@ -541,3 +542,48 @@ def test_same_seed_gives_the_same_history() -> None:
         return [{**to_json(e), "t": 0} for e in api.history.events]
 
     assert shape(play(scene)) == shape(play(scene))
+
+
+@pytest.mark.parametrize("query", ["?api-version=v1", "?api-version=2025-05-01&include[]=x&foo="])
+def test_query_parameters_that_nobody_knows(query: str) -> None:
+    """azure-ai-agents sends api-version with every request; what is not known is passed over, on each of the 23 operations."""
+    async def generate(body: dict[str, Any]) -> dict[str, Any]:
+        call = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+        return {"choices": [{"message": {"content": None, "tool_calls": [call]}}]}
+
+    async def main() -> None:
+        endpoint = AssistantsEndpoint(Core(lambda: 1e9, Ids(1)), History(), NoFaults(), generate)
+        ids: dict[str, str] = {}
+        bodies: dict[str, Any] = {
+            "Create assistant": {"model": "m"}, "Create message": {"role": "user", "content": "x"},
+            "Submit tool outputs": {"tool_outputs": [{"tool_call_id": "call_1", "output": "x"}]},
+        }
+
+        async def ask(operation: Any) -> None:
+            body = bodies.get(operation.summary, {"assistant_id": ids["assistant_id"]} if "run" in operation.summary else {})
+            request = Request(
+                operation.method, operation.path.format(**ids), query=dict(parse_qsl(query[1:], keep_blank_values=True)),
+                body=json.dumps(body).encode() if operation.method == "POST" else b"",
+            )
+            reply = await endpoint.handle(request)
+            assert reply.status == 200, (operation.summary, reply.body)
+            data = json.loads(reply.body)
+            if operation.summary.startswith("Create") and operation.summary != "Create thread and run":
+                ids[operation.summary.split()[1] + "_id"] = data["id"]
+            if operation.summary == "List run steps" and data["data"]:
+                ids["step_id"] = data["data"][0]["id"]
+
+        order = [
+            "Create assistant", "Create thread", "Create message", "Create run", "Retrieve run", "List runs", "Modify run",
+            "List run steps", "Retrieve run step", "Submit tool outputs", "Cancel run", "Create thread and run",
+        ]  # fmt: skip
+        by_name = {operation.summary: operation for operation in endpoint.operations}
+        deletes = sorted((name for name in by_name if name.startswith("Delete")), key=lambda name: "message" not in name)
+        rest = [name for name in by_name if name not in order and name not in deletes]
+        for name in [*order, *rest, *deletes]:
+            await ask(by_name[name])
+            await asyncio.sleep(0.001)  # the run is generated
+        assert len([*order, *rest, *deletes]) == 23
+        await endpoint.aclose()
+
+    asyncio.run(main())
