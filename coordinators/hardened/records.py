@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 
@@ -74,6 +75,7 @@ class Claim:
     waited: float
 
 
+@functools.lru_cache(maxsize=1024)
 def _digest(call: ToolCall) -> str:
     try:
         arguments = json.dumps(json.loads(call.arguments), sort_keys=True, separators=(",", ":"))
