@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from anechoic.cli import app
+from chaos.wire import ports
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -37,6 +41,35 @@ def inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Res
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("TOXIPROXY_URL", raising=False)
     return lambda *words: CliRunner().invoke(app, words)
+
+
+@pytest.fixture
+def real_toxiproxy() -> Iterator[str]:
+    """The admin address of a real Toxiproxy that is up, without a proxy on it; skips where there is none."""
+    found = os.environ.get("TOXIPROXY_BIN") or shutil.which("toxiproxy-server")
+    program = Path(found) if found else Path(__file__).parents[2] / ".tools" / "bin" / "toxiproxy-server"
+    if not program.exists():
+        pytest.skip("!! no real Toxiproxy: scripts/toxiproxy builds one where there is Go")
+    url = f"http://127.0.0.1:{(port := ports.free_port(set()))}"
+    server = subprocess.Popen([str(program), "-port", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        _wait_until_up(url)
+        yield url
+    finally:
+        server.kill()
+        server.wait()
+
+
+def _wait_until_up(url: str, seconds: float = 30.0) -> None:
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            with urllib.request.urlopen(f"{url}/version"):
+                return
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
 
 
 @pytest.fixture

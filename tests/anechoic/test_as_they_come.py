@@ -60,3 +60,21 @@ def test_one_process_is_enough(anechoic: Run, tmp_path: Path) -> None:
     held = [e["detail"] for e in seen if e["kind"] == "fault_injected" and e["fault"] == "barrier"]
     assert held
     assert all("1 of 2 instances came" in detail for detail in held)
+
+
+def test_streams_pass_a_real_toxiproxy(anechoic: Run, tmp_path: Path, real_toxiproxy: str) -> None:
+    """Piece by piece, as through the embedded one: a calm turn is done, and a stream that is cut ends its turn."""
+    streaming = EXAMPLE.parents[1] / "openai_python_streaming" / EXAMPLE.name
+    done = anechoic(
+        "gate", "--command", f"{sys.executable} {streaming}", "--instances", "1", "--plan", "none", "--plan", "cut-stream",
+        "--turns", "4", "--seed", "3", "--report-dir", "report", TOXIPROXY_URL=real_toxiproxy,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    seen = events(tmp_path)
+    assert {e["via"] for e in seen if e["kind"] == "run_told"} == {"stream"}
+    plans = {e["conversation"]: e["plans"][0] for e in seen if e["kind"] == "turn_planned"}
+    ended = sorted((plans[e["conversation"]], e["status"]) for e in seen if e["kind"] == "turn_ended")
+    assert ended == [("cut-stream", "failed")] * 2 + [("none", "done")] * 2
+    assert {e["detail"] for e in seen if e["kind"] == "turn_ended" and e["status"] == "failed"} == {
+        "peer closed connection without sending complete message body (incomplete chunked read)"
+    }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -265,36 +264,19 @@ def free_port() -> int:
     return ports.free_port(set())
 
 
-REAL = os.environ.get("TOXIPROXY_BIN") or shutil.which("toxiproxy-server") or Path(__file__).parents[2] / ".tools/bin/toxiproxy-server"
-
-
-@pytest.mark.skipif(not Path(REAL).exists(), reason="!! no real Toxiproxy: scripts/toxiproxy builds one where there is Go")
-def test_a_real_toxiproxy_takes_the_place_of_the_embedded_one(anechoic: Run, tmp_path: Path) -> None:
+def test_a_real_toxiproxy_takes_the_place_of_the_embedded_one(anechoic: Run, real_toxiproxy: str) -> None:
     """The same plans with the same verdict, found by TOXIPROXY_URL; another's proxy on that server is not touched."""
     import urllib.request
 
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
-    server = subprocess.Popen([str(REAL), "-port", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        foreign = json.dumps({"name": "theirs", "listen": "127.0.0.1:0", "upstream": "127.0.0.1:9"}).encode()
-
-        def created() -> bool:
-            try:
-                with urllib.request.urlopen(urllib.request.Request(f"{url}/proxies", data=foreign, method="POST")):
-                    return True
-            except OSError:
-                return False
-
-        wait_for(created)
-        plans = ["latency-spike", "connection-reset", "gateway-down"]
-        words = [word for plan in plans for word in ("--plan", plan)]
-        done = anechoic(
-            "gate", "--coordinator", "hardened", "--gateway", "keyed", *words, "--turns", "12", "--seed", "6", TOXIPROXY_URL=url
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        with urllib.request.urlopen(f"{url}/proxies") as answer:
-            assert list(json.load(answer)) == ["theirs"]
-    finally:
-        server.kill()
-        server.wait()
+    foreign = json.dumps({"name": "theirs", "listen": "127.0.0.1:0", "upstream": "127.0.0.1:9"}).encode()
+    with urllib.request.urlopen(urllib.request.Request(f"{real_toxiproxy}/proxies", data=foreign, method="POST")):
+        pass
+    plans = ["latency-spike", "connection-reset", "gateway-down"]
+    words = [word for plan in plans for word in ("--plan", plan)]
+    done = anechoic(
+        "gate", "--coordinator", "hardened", "--gateway", "keyed", *words, "--turns", "12", "--seed", "6",
+        TOXIPROXY_URL=real_toxiproxy,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    with urllib.request.urlopen(f"{real_toxiproxy}/proxies") as answer:
+        assert list(json.load(answer)) == ["theirs"]

@@ -267,6 +267,55 @@ def test_a_stream_that_ends_before_its_time_reaches_the_sdk(how: str, error: typ
     assert len(list(of_kind(history.events, RunCreated))) == 1
 
 
+@pytest.mark.parametrize("streamed", [False, True], ids=["create_and_process", "stream"])
+def test_azure_ai_agents_finish_a_turn(streamed: bool) -> None:
+    """The other SDK: its paths, its api-version, its functions called by itself, polling and over its own reader of streams."""
+    from azure.ai.agents import AgentsClient
+    from azure.ai.agents.models import AgentEventHandler, FunctionTool
+    from azure.core.credentials import AzureKeyCredential
+    from azure.core.pipeline.policies import SansIOHTTPPolicy
+
+    called: list[str] = []
+
+    def create_ticket(user_id: str, conversation_id: str, subject: str, reference: str) -> str:
+        called.append(reference)
+        return "done"
+
+    def send_email(user_id: str, conversation_id: str, template: str, reference: str) -> str:
+        called.append(reference)
+        return "done"
+
+    def refund_payment(user_id: str, conversation_id: str, amount_cents: int, reference: str) -> str:
+        called.append(reference)
+        return "done"
+
+    def work(url: str) -> str:
+        anyone: Any = AzureKeyCredential("dummy")
+        policy: Any = SansIOHTTPPolicy()
+        with AgentsClient(url, anyone, authentication_policy=policy) as client:
+            tool = FunctionTool({create_ticket, send_email, refund_payment})
+            client.enable_auto_function_calls({create_ticket, send_email, refund_payment})
+            agent = client.create_agent(model="gpt-4o", tools=tool.definitions)
+            thread = client.threads.create()
+            client.messages.create(thread.id, role="user", content=TURN.message())
+            if streamed:
+                handler: Any = AgentEventHandler()
+                with client.runs.stream(thread.id, agent_id=agent.id, event_handler=handler) as stream:
+                    stream.until_done()
+            else:
+                client.runs.create_and_process(thread.id, agent_id=agent.id, polling_interval=0)
+            (run,) = client.runs.list(thread.id)
+            assert run.status == "completed"
+            return str(client.messages.get_last_message_text_by_role(thread.id, "assistant").text.value)  # type: ignore[union-attr]
+
+    async def scene(served: Served) -> None:
+        assert await asyncio.to_thread(work, f"http://127.0.0.1:{served.port}/v1") == TURN.final
+        assert called == [TURN.arguments(0, position)["reference"] for position in range(3)]
+
+    told = list(of_kind(serve(scene).events, RunTold))
+    assert ("stream" in {t.via for t in told}) == streamed
+
+
 NODE_SDK = Path(__file__).parents[2] / "coordinators" / "examples" / "openai_node" / "node_modules" / "openai" / "index.mjs"
 NODE_TURN = """
 const { default: OpenAI } = await import(process.argv[1]);
