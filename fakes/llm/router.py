@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AsyncExitStack
 
 import aiohttp
 from prometheus_client import CollectorRegistry, generate_latest
@@ -22,6 +23,7 @@ from fakes.ids import Ids
 from fakes.llm.conversation import BadRequest, Conversation, error_body, read
 from fakes.llm.fleet import Replica, Replicas
 from fakes.llm.log import ServingLog
+from fakes.llm.relay import Relay
 from fakes.llm.replica import MODELS
 
 ATTEMPTS = 5
@@ -123,15 +125,23 @@ class LlmRouter:
         return fresh[self._turn % len(fresh)]
 
     async def _try(self, generation: _Generation, body: bytes) -> Reply | None:
-        """Generate once; None when the answer was lost or refused and another replica is to be tried."""
+        """Generate once; None when the answer was lost or refused and another replica is to be tried.
+
+        A streamed answer can be tried again until its first piece is here.
+        """
         url = generation.replica.url + "/v1/chat/completions"
+        held = AsyncExitStack()
         try:
-            async with self._client().post(url, data=body, headers={"content-type": "application/json"}) as answer:
+            async with AsyncExitStack() as stack:
+                asking = self._client().post(url, data=body, headers={"content-type": "application/json"})
+                answer = await stack.enter_async_context(asking)
                 generation.started = True  # the headers are here: it is under way on that replica
                 faults = await self._start(generation)
-                text = await answer.read()
+                streamed = answer.status == 200 and generation.conversation.stream
+                text = await (answer.content.readany() if streamed else answer.read())
                 # killed while the request was in flight: lost, even if its last words got out
                 lost = generation.replica not in self._serving.healthy
+                held = stack.pop_all()
         except (aiohttp.ClientError, TimeoutError, OSError):
             if generation.started:
                 await self._end(generation, "lost")
@@ -142,6 +152,15 @@ class LlmRouter:
             if fault.name == "lose_generation":
                 fault.injected(f"the answer of {generation.replica.name} to {generation.request_id} was thrown away")
                 lost = True
+        if streamed and not lost:
+
+            async def end(whole: bool) -> bool:
+                whole = whole and generation.replica in self._serving.healthy
+                await self._end(generation, "ok" if whole else "lost")
+                return whole
+
+            return Reply(200, media_type=answer.content_type, stream=Relay(text, answer, held, end))
+        await held.aclose()
         if lost:
             await self._end(generation, "lost")
             return None

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from fakes.exchange import Reply, Request
+from fakes.exchange import Cut, Reply, Request
 from fakes.faults import Fault
 from fakes.history import Event, GenerationEnded, GenerationStarted, History, of_kind
 from fakes.llm.brain import complete
@@ -235,14 +235,77 @@ def test_metrics_are_those_of_all_replicas() -> None:
     asyncio.run(main())
 
 
+STREAMED = json.dumps({**BODY, "stream": True}).encode()
+
+
+async def pieces(reply: Reply) -> list[bytes]:
+    """What a streamed reply brings, `b"cut"` last where it was cut."""
+    assert reply.stream is not None
+    seen: list[bytes] = []
+    try:
+        async for piece in reply.stream:
+            seen.append(piece)
+    except Cut:
+        seen.append(b"cut")
+    return seen
+
+
 def test_a_stream_passes_the_router() -> None:
-    """A streamed answer arrives as server-sent events."""
+    """A streamed answer arrives as server-sent events, piece by piece, and counts as generated at its end."""
 
     async def main() -> None:
-        async with world(replicas=1) as w:
-            reply = await w.post(json.dumps({**BODY, "stream": True}).encode())
-            assert reply.media_type == "text/event-stream"
-            assert reply.body.endswith(b"data: [DONE]\n\n")
+        async with world(replicas=1, profile="8b-h100") as w:
+            reply = await w.post(STREAMED)
+            assert (reply.media_type, w.generations()) == ("text/event-stream", [])
+            seen = await pieces(reply)
+            assert len(seen) > 3
+            assert b"".join(seen).endswith(b"data: [DONE]\n\n")
+            assert w.generations() == [("serve-llm-1", 1, "ok")]
+
+    asyncio.run(main())
+
+
+def test_a_stream_is_tried_again_until_its_first_piece() -> None:
+    """Lost before anything has left, it comes from another replica."""
+
+    async def lose(w: World, event: Event) -> Sequence[Fault]:
+        return (Fault("lose_generation"),) if isinstance(event, GenerationStarted) and event.attempt == 1 else ()
+
+    async def main() -> None:
+        async with world(lose) as w:
+            seen = await pieces(await w.post(STREAMED))
+            assert b"".join(seen).endswith(b"data: [DONE]\n\n")
+            assert [(attempt, outcome) for _, attempt, outcome in w.generations()] == [(1, "lost"), (2, "ok")]
+
+    asyncio.run(main())
+
+
+def test_a_replica_that_dies_in_the_middle_of_a_stream_cuts_it() -> None:
+    """What has left cannot be taken back: no other replica is asked."""
+
+    async def main() -> None:
+        async with world(profile="8b-h100") as w:
+            reply = await w.post(STREAMED)
+            (started,) = of_kind(w.history.events, GenerationStarted)
+            await w.serving.kill(int(started.replica[-1]))
+            seen = await pieces(reply)
+            assert seen[0].startswith(b"data: ")
+            assert seen[-1] == b"cut"
+            assert w.generations() == [(started.replica, 1, "lost")]
+
+    asyncio.run(main())
+
+
+def test_a_reader_that_leaves_gets_nothing_more() -> None:
+    """The generation comes to its end on the replica, and counts."""
+
+    async def main() -> None:
+        async with world(replicas=1, profile="8b-h100") as w:
+            reply = await w.post(STREAMED)
+            assert reply.stream is not None
+            reply.stream.leave()
+            assert len(await pieces(reply)) == 1
+            assert w.generations() == [("serve-llm-1", 1, "ok")]
 
     asyncio.run(main())
 
