@@ -15,7 +15,8 @@ from chaos.turns import make
 from contracts.verdict import Judgement, judge
 from fakes.gateway.profile import PROFILES
 
-PLANS = [plan for name, plan in builtin.plans().items() if name != "incident"]
+PLANS = [plan for name, plan in builtin.plans().items() if name not in ("incident", "cut-stream")]
+"""Those that befall a coordinator which polls, each with one idea."""
 
 
 def judged(coordinator: str, gateway: str, plan: Plan, seed: int = 1, turns: int = 3, calm: int = 1) -> Judgement:
