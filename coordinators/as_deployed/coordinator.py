@@ -14,7 +14,7 @@ from coordinators.common.gateway import Gateway, ToolRequest, ToolResult, as_tex
 from coordinators.common.http import NoAnswer, timed_out
 from coordinators.common.log import Log
 from coordinators.common.settings import Settings
-from coordinators.common.sqlite import StoreUnavailable
+from coordinators.common.stores import StoreUnavailable
 
 ATTEMPTS = 3
 """How often a request is sent when no usable answer comes."""
@@ -111,7 +111,7 @@ class Coordinator:
         while True:
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, self._settings.poll_interval * BACKOFF_LIMIT)
-            submitted = self._submitted(run.id) if waiting else frozenset()  # before the poll, or it would not be news
+            submitted = await self._submitted(run.id) if waiting else frozenset()  # before the poll, or it would not be news
             try:
                 run = await self._assistants.run(run.thread_id, run.id)
             except Unreachable as error:
@@ -151,7 +151,7 @@ class Coordinator:
                 "WARN", f"tool_timeout {run.thread_id}/{run.id} step={step_id} no result in time, invoking again"
             )
         try:
-            self._store.set_latest_step(run.thread_id, run.id, step_id, run.call_ids)
+            await self._store.set_latest_step(run.thread_id, run.id, step_id, run.call_ids)
         except StoreUnavailable as error:
             self._log.coordinator("ERROR", f"latest step of {run.id} not stored: {error}")
         for call in run.calls:
@@ -194,9 +194,9 @@ class Coordinator:
             return "unknown"
         return steps[-1].id if steps else "unknown"
 
-    def _submitted(self, run_id: str) -> frozenset[str]:
+    async def _submitted(self, run_id: str) -> frozenset[str]:
         try:
-            return self._store.submitted(run_id)
+            return await self._store.submitted(run_id)
         except StoreUnavailable:
             return frozenset()
 

@@ -12,7 +12,7 @@ from coordinators.common.assistants import Assistants
 from coordinators.common.gateway import ToolResult
 from coordinators.common.http import NoAnswer
 from coordinators.common.log import Log
-from coordinators.common.sqlite import StoreUnavailable
+from coordinators.common.stores import StoreUnavailable
 
 PAUSE = 0.2
 """Seconds before a failed submission, or a store that did not answer, is tried again."""
@@ -28,9 +28,9 @@ class Handler:
         self._clock = clock
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def receive(self, result: ToolResult) -> None:
+    async def receive(self, result: ToolResult) -> None:
         """Queue a result; the submission goes on in the background. Raises StoreUnavailable."""
-        self._store.enqueue(_normalized(result))
+        await self._store.enqueue(_normalized(result))
         task = asyncio.get_running_loop().create_task(self._flush(result.run_id))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -44,17 +44,17 @@ class Handler:
     async def _flush(self, run_id: str) -> None:
         while True:
             try:
-                batch = self._store.take_batch(run_id)
+                batch = await self._store.take_batch(run_id)
                 if batch is None or await self._submit(batch):
                     return
-                self._store.put_back(batch)
+                await self._store.put_back(batch)
             except StoreUnavailable as error:
                 self._log.coordinator("ERROR", f"submission queue unavailable: {error}")
             await asyncio.sleep(PAUSE)
 
     async def _submit(self, batch: Batch) -> bool:
         """Whether the batch is dealt with: submitted now, or known from before."""
-        dedup = {call: self._dedup(f"{batch.run_id}:{call}") for call, _ in batch.outputs}
+        dedup = {call: await self._dedup(f"{batch.run_id}:{call}") for call, _ in batch.outputs}
         if all(result == "HIT" for result in dedup.values()):
             self._log_submission(batch, dedup, "INFO", None, None)
             return True
@@ -67,12 +67,12 @@ class Handler:
             batch, dedup, "INFO" if answer.ok else "ERROR", answer.status, answer.headers.get("x-request-id")
         )
         if answer.ok:
-            self._store.mark_submitted(batch)
+            await self._store.mark_submitted(batch)
         return answer.ok
 
-    def _dedup(self, key: str) -> str:
+    async def _dedup(self, key: str) -> str:
         try:
-            return "HIT" if self._store.seen_before(key, self._clock()) else "MISS"
+            return "HIT" if await self._store.seen_before(key, self._clock()) else "MISS"
         except StoreUnavailable:
             return "MISS"
 

@@ -11,7 +11,7 @@ import httpx
 
 from coordinators.as_deployed.coordinator import Coordinator, Turn
 from coordinators.as_deployed.handler import Handler
-from coordinators.as_deployed.store import Store
+from coordinators.as_deployed.store import Store, open_store
 from coordinators.common.asgi import App, Reply, text_field
 from coordinators.common.assistants import Assistants
 from coordinators.common.gateway import Gateway, ToolResult, posted_result
@@ -36,7 +36,7 @@ class AsDeployed:
     ) -> None:
         self._settings = settings
         self._http = Http(transport, secure=settings.secure)
-        self._store = Store(settings.store_path)
+        self._store = open_store(Store, settings.store)
         log = Log(clock, sink)
         assistants = Assistants(
             self._http, settings.assistants_url,
@@ -60,13 +60,13 @@ class AsDeployed:
         await self.coordinator.stop(STOP_WITHIN)
         await self.handler.stop()
         await self._http.aclose()
-        self._store.close()
+        await self._store.close()
 
     def healthz(self) -> Reply:
         """Ready as soon as it answers."""
         return 200, {"async_tools": True, "in_doubt": False}
 
-    def post_turn(self, body: dict[str, Any]) -> Reply:
+    async def post_turn(self, body: dict[str, Any]) -> Reply:
         """Begin a turn that this instance does not remember."""
         if self._settings.role == "handler":
             return 404, {"error": {"message": "this instance is a submission handler: it takes no turns"}}
@@ -79,7 +79,7 @@ class AsDeployed:
         self.coordinator.take(turn)
         return 202, {"turn_id": turn.turn_id, "status": "accepted"}
 
-    def get_turn(self, turn_id: str) -> Reply:
+    async def get_turn(self, turn_id: str) -> Reply:
         """The state of a turn that this instance remembers."""
         turn = self.coordinator.turns.get(turn_id)
         if turn is None:
@@ -93,10 +93,10 @@ class AsDeployed:
             return 404, {"error": {"message": "this instance is a coordinator: it takes no tool results"}}
         result = posted_result(body)
         if result is not None:
-            self.handler.receive(result)
+            await self.handler.receive(result)
         return 200, {"status": "queued" if result is not None else "ignored"}
 
-    def in_doubt(self) -> Reply:
+    async def in_doubt(self) -> Reply:
         """This design never doubts."""
         return 200, {"calls": []}
 
@@ -117,7 +117,7 @@ def create_app(
     clock: Callable[[], float] = time.time,
     sink: Sink = to_stdout,
 ) -> App:
-    """The ASGI app of one instance. Raises SettingsError for a wrong environment.
+    """The ASGI app of one instance. Raises SettingsError or StoreUnsupported for a wrong environment.
 
     Args:
         transport: carries every request that the instance sends; None uses real connections.

@@ -1,21 +1,19 @@
-"""The shared store of the deployed design: the submission queue, the dedup records, the latest step of each run."""
+"""The shared store of the deployed design: the submission queue, the dedup records, the latest step of each run.
+
+Two implementations: an SQLite file, and a Redis server.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-import json
-import sqlite3
 
+from coordinators.common import stores
 from coordinators.common.gateway import ToolResult
-from coordinators.common.sqlite import Database
 
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS deployed_steps (run_id TEXT PRIMARY KEY, thread_id TEXT, step_id TEXT, call_ids TEXT);
-CREATE TABLE IF NOT EXISTS deployed_queue (
-    id INTEGER PRIMARY KEY, run_id TEXT, tool_call_id TEXT, output TEXT, state TEXT DEFAULT 'queued');
-CREATE INDEX IF NOT EXISTS deployed_queue_run ON deployed_queue (run_id, state);
-CREATE TABLE IF NOT EXISTS deployed_dedup (key TEXT PRIMARY KEY, expires_at REAL);
-"""
+IMPLEMENTATIONS = {
+    "sqlite": "coordinators.as_deployed.sqlite_store:SqliteStore",
+    "redis": "coordinators.as_deployed.redis_store:RedisStore",
+}
 DEDUP_TTL = 24 * 3600.0
 """Seconds that a dedup record is valid."""
 
@@ -34,68 +32,39 @@ class Batch:
 class Store:
     """Every method raises StoreUnavailable when the store does not answer."""
 
-    def __init__(self, path: str) -> None:
-        self._db = Database(path, SCHEMA)
+    async def close(self) -> None:
+        """Close every connection."""
+        raise NotImplementedError
 
-    def close(self) -> None:
-        """Close the connection."""
-        self._db.close()
-
-    def set_latest_step(self, thread_id: str, run_id: str, step_id: str, call_ids: tuple[str, ...]) -> None:
+    async def set_latest_step(self, thread_id: str, run_id: str, step_id: str, call_ids: tuple[str, ...]) -> None:
         """Note the step that the run waits for; only its outputs are submitted from now on."""
-        self._db.write(
-            "INSERT OR REPLACE INTO deployed_steps VALUES (?, ?, ?, ?)", (run_id, thread_id, step_id, json.dumps(call_ids))
-        )
+        raise NotImplementedError
 
-    def enqueue(self, result: ToolResult) -> None:
+    async def enqueue(self, result: ToolResult) -> None:
         """Add a result to the submission queue."""
-        self._db.write(
-            "INSERT INTO deployed_queue (run_id, tool_call_id, output) VALUES (?, ?, ?)",
-            (result.run_id, result.tool_call_id, result.output),
-        )
+        raise NotImplementedError
 
-    def take_batch(self, run_id: str) -> Batch | None:
+    async def take_batch(self, run_id: str) -> Batch | None:
         """Take the results of the run's latest step, once all of them are queued."""
-        with self._db.transaction() as db:
-            step = db.execute("SELECT thread_id, step_id, call_ids FROM deployed_steps WHERE run_id = ?", (run_id,)).fetchone()
-            if step is None:
-                return None
-            queued = {
-                call: (row, output)
-                for row, call, output in db.execute(
-                    "SELECT id, tool_call_id, output FROM deployed_queue WHERE run_id = ? AND state = 'queued' ORDER BY id",
-                    (run_id,),
-                )
-            }
-            calls = json.loads(step[2])
-            if any(call not in queued for call in calls):
-                return None
-            rows = tuple(queued[call][0] for call in calls)
-            self._mark(db, rows, "taken")
-            return Batch(step[0], run_id, step[1], tuple((call, queued[call][1]) for call in calls), rows)
+        raise NotImplementedError
 
-    def put_back(self, batch: Batch) -> None:
+    async def put_back(self, batch: Batch) -> None:
         """Queue the batch again."""
-        with self._db.transaction() as db:
-            self._mark(db, batch.rows, "queued")
+        raise NotImplementedError
 
-    def mark_submitted(self, batch: Batch) -> None:
+    async def mark_submitted(self, batch: Batch) -> None:
         """The batch was submitted."""
-        with self._db.transaction() as db:
-            self._mark(db, batch.rows, "submitted")
+        raise NotImplementedError
 
-    def submitted(self, run_id: str) -> frozenset[str]:
+    async def submitted(self, run_id: str) -> frozenset[str]:
         """The calls of the run whose outputs were submitted."""
-        rows = self._db.read("SELECT tool_call_id FROM deployed_queue WHERE run_id = ? AND state = 'submitted'", (run_id,))
-        return frozenset(row[0] for row in rows)
+        raise NotImplementedError
 
-    def seen_before(self, key: str, now: float) -> bool:
+    async def seen_before(self, key: str, now: float) -> bool:
         """Whether the dedup record is there already; it is written when it is not."""
-        with self._db.transaction() as db:
-            db.execute("DELETE FROM deployed_dedup WHERE key = ? AND expires_at <= ?", (key, now))
-            made = db.execute("INSERT OR IGNORE INTO deployed_dedup VALUES (?, ?)", (key, now + DEDUP_TTL))
-            return made.rowcount == 0
+        raise NotImplementedError
 
-    @staticmethod
-    def _mark(db: sqlite3.Connection, rows: tuple[int, ...], state: str) -> None:
-        db.executemany("UPDATE deployed_queue SET state = ? WHERE id = ?", [(state, row) for row in rows])
+
+def open_store(wanted: type[Store], address: stores.Address) -> Store:
+    """The store at that address. Raises StoreUnsupported."""
+    return stores.open_store(wanted, address, IMPLEMENTATIONS)

@@ -1,1 +1,1 @@
-"""What the reference coordinators share: settings, HTTP clients, the SQLite database, the ASGI app and the process."""
+"""What the reference coordinators share: settings, HTTP clients, the stores, the ASGI app and the process."""

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Protocol
 from urllib.parse import unquote
 
-from coordinators.common.sqlite import StoreUnavailable
+from coordinators.common.stores import StoreUnavailable
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -37,11 +37,11 @@ class Service(Protocol):
         """200 with the capabilities when ready."""
         ...
 
-    def post_turn(self, body: dict[str, Any]) -> Reply:
+    async def post_turn(self, body: dict[str, Any]) -> Reply:
         """Take a turn, delivered at least once."""
         ...
 
-    def get_turn(self, turn_id: str) -> Reply:
+    async def get_turn(self, turn_id: str) -> Reply:
         """The state of a turn."""
         ...
 
@@ -49,7 +49,7 @@ class Service(Protocol):
         """Take a result of the gateway, posted at least once."""
         ...
 
-    def in_doubt(self) -> Reply:
+    async def in_doubt(self) -> Reply:
         """The calls that could not be decided."""
         ...
 
@@ -83,13 +83,13 @@ class App:
         if path == "/healthz" and method == "GET":
             return self.service.healthz()
         if path == "/turns" and method == "POST":
-            return self.service.post_turn(await _json(receive))
+            return await self.service.post_turn(await _json(receive))
         if path.startswith("/turns/") and method == "GET":
-            return self.service.get_turn(unquote(path.removeprefix("/turns/")))
+            return await self.service.get_turn(unquote(path.removeprefix("/turns/")))
         if path == "/tool-results" and method == "POST":
             return await self.service.post_tool_result(await _json(receive))
         if path == "/in-doubt" and method == "GET":
-            return self.service.in_doubt()
+            return await self.service.in_doubt()
         return _error(404, f"{method} {path}: no such route")
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:

@@ -13,6 +13,7 @@ import uvicorn
 
 from coordinators.common.asgi import App
 from coordinators.common.settings import Settings, SettingsError
+from coordinators.common.stores import StoreUnsupported
 
 
 class _Server(uvicorn.Server):
@@ -53,9 +54,10 @@ def main(create_app: Callable[[Mapping[str, str]], App]) -> int:
     """Serve one instance until it is told to stop; returns the exit code (2 for a wrong environment)."""
     try:
         settings = Settings.from_environ(os.environ)
-    except SettingsError as error:
+        app = create_app(os.environ)
+    except (SettingsError, StoreUnsupported) as error:
         print(f"cannot start: {error}", file=sys.stderr)
         return 2
-    server = _Server(create_app(os.environ), settings.port)
+    server = _Server(app, settings.port)
     server.run()
     return 0 if server.started else 3

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Mapping
+
+from coordinators.common.stores import Address, StoreUnsupported
 
 REQUIRED = (
     "PORT",
@@ -34,7 +35,7 @@ class Settings:
     assistant_id: str
     gateway_url: str
     results_url: str
-    store_path: str
+    store: Address
     role: str = "both"
     """both, coordinator (takes turns and follows runs) or handler (takes tool results)"""
     poll_interval: float = 0.2
@@ -69,7 +70,7 @@ class Settings:
             assistant_id=environ["ASSISTANT_ID"],
             gateway_url=_url(environ, "TOOL_GATEWAY_URL"),
             results_url=_url(environ, "TOOL_RESULTS_URL"),
-            store_path=_store(environ["STORE_URL"]),
+            store=_store(environ),
             role=role,
             poll_interval=_seconds(environ, "POLL_INTERVAL", 0.2),
             tool_timeout=_seconds(environ, "TOOL_TIMEOUT", 5.0),
@@ -103,12 +104,13 @@ def _url(environ: Mapping[str, str], name: str) -> str:
     return url
 
 
-def _store(url: str) -> str:
-    scheme, _, path = url.partition("://")
-    if scheme != "sqlite" or not os.path.isabs(path):
-        raise SettingsError(f"STORE_URL={url!r} is not supported: expected sqlite:// and an absolute path, as in sqlite:////tmp/s.db")
-    # the path of sqlite:////tmp/s.db is //tmp/s.db
-    return "/" + path.lstrip("/")
+def _store(environ: Mapping[str, str]) -> Address:
+    address = Address(environ["STORE_URL"], environ.get("STORE_PREFIX", ""))
+    try:
+        address.check()
+    except StoreUnsupported as error:
+        raise SettingsError(str(error)) from None
+    return address
 
 
 def _seconds(environ: Mapping[str, str], name: str, default: float) -> float:

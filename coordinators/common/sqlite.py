@@ -7,11 +7,9 @@ import sqlite3
 from collections.abc import Iterator
 from typing import Any
 
+from coordinators.common.stores import StoreUnavailable
+
 Row = tuple[Any, ...]
-
-
-class StoreUnavailable(Exception):
-    """The shared store did not do what was asked; nothing was changed."""
 
 
 class Database:

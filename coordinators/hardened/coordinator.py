@@ -7,12 +7,13 @@ that is stale, a step that comes back and an owner that comes late all find the 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Coroutine
 from typing import Any
 
 from coordinators.common.assistants import Assistants, Refused, Run, Unreachable
 from coordinators.common.log import Log
-from coordinators.common.sqlite import StoreUnavailable
+from coordinators.common.stores import StoreUnavailable
 from coordinators.hardened.dispatch import Conduct, Dispatcher, NotWanted
 from coordinators.hardened.opening import Opening
 from coordinators.hardened.patience import Pace, until_stored
@@ -43,12 +44,18 @@ class Coordinator:
         self.submission = submission
         self.poll_interval = poll_interval
         self.stopping = False
+        self._turns: Counter[str] = Counter()
         self._conducting: set[asyncio.Task[None]] = set()
         self._performing: set[asyncio.Task[None]] = set()
 
     def take(self, turn: Turn) -> None:
         """Conduct a turn that this instance has come to own."""
+        self._turns[turn.turn_id] += 1
         _spawn(self.conduct(turn), self._conducting)
+
+    def conducts(self, turn_id: str) -> bool:
+        """Whether this instance works on the turn now, under whichever epoch."""
+        return self._turns[turn_id] > 0
 
     async def stop(self, within: float) -> None:
         """Take no new call, give the turns a moment to reach a point where they can be left, then leave them."""
@@ -77,6 +84,8 @@ class Coordinator:
             await self.finish(conduct, "failed", f"{type(error).__name__}: {error}")
         finally:
             self.leave(conduct)
+            self._turns[turn.turn_id] -= 1
+            self._turns += Counter()  # those at zero go
 
     def leave(self, conduct: Conduct) -> None:
         """Stop what works on calls of a turn that this instance conducts no longer."""
@@ -94,7 +103,7 @@ class Coordinator:
             if self.stopping and not conduct.tasks:
                 return None
             try:
-                self.store.check_owner(conduct.turn)
+                await self.store.check_owner(conduct.turn)
                 run = await self.poll(conduct)
                 if run.ended:
                     return run
@@ -117,7 +126,7 @@ class Coordinator:
             return False
         asked = self.asked(run, *step)
         slots = [a.slot for a in asked]
-        outcomes = self.begin(conduct, asked)
+        outcomes = await self.begin(conduct, asked)
         if not self.ready(slots, outcomes):
             outcomes = await self.await_outcomes(conduct, slots, pace.next())
         if not self.ready(slots, outcomes):
@@ -136,7 +145,7 @@ class Coordinator:
             return conduct.steps[ids]
         for ordinal, step in enumerate(await self.assistants.steps(run.thread_id, run.id)):
             if step.call_ids and set(step.call_ids) == set(ids):
-                is_open = step.open and not self.store.is_accepted(run.id, ordinal)
+                is_open = step.open and not await self.store.is_accepted(run.id, ordinal)
                 conduct.steps[ids] = (step.id, ordinal) if is_open else None
                 calls = ", ".join(ids)
                 self.log.coordinator(
@@ -156,9 +165,9 @@ class Coordinator:
         """Whether the step can be submitted: every call has its outcome."""
         return len(outcomes) == len(slots)
 
-    def begin(self, conduct: Conduct, asked: list[Asked]) -> dict[str, str | None]:
+    async def begin(self, conduct: Conduct, asked: list[Asked]) -> dict[str, str | None]:
         """Have every call worked on that has no outcome yet; the outcomes so far, by slot."""
-        outcomes = self.store.outcomes([a.slot for a in asked])
+        outcomes = await self.store.outcomes([a.slot for a in asked])
         for a in asked:
             if a.slot not in outcomes and a.slot not in conduct.tasks:
                 conduct.tasks[a.slot] = _spawn(self.perform(conduct, a), self._performing)
@@ -182,12 +191,12 @@ class Coordinator:
             async with asyncio.timeout(seconds):
                 while True:
                     conduct.news.clear()
-                    outcomes = self.store.outcomes(slots)
+                    outcomes = await self.store.outcomes(slots)
                     if self.ready(slots, outcomes):
                         return outcomes
                     await conduct.news.wait()
         except TimeoutError:
-            return self.store.outcomes(slots)
+            return await self.store.outcomes(slots)
 
     def verdict(self, run: Run) -> tuple[str, str | None]:
         """How the turn ends with its run."""

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 import json
+import secrets
 from collections.abc import Callable
 
 from coordinators.common.assistants import Run
@@ -20,7 +21,7 @@ from coordinators.common.gateway import (
 )
 from coordinators.common.http import Answer, NoAnswer, NotSent
 from coordinators.common.log import Log
-from coordinators.common.sqlite import StoreUnavailable
+from coordinators.common.stores import StoreUnavailable
 from coordinators.hardened.patience import backoff, until_stored
 from coordinators.hardened.records import Asked, Claim, Turn
 from coordinators.hardened.recovery import MOST_ATTEMPTS, Keyless, Outcome, Recovery, recovery_for
@@ -113,17 +114,25 @@ class Dispatcher:
 
     def is_wanted(self, conduct: Conduct) -> bool:
         """Whether the run waits for outputs, as far as this instance was told, and this instance still takes work."""
-        return conduct.told is not None and conduct.told.waits and not self.stopping
+        return self.still_waits(conduct) and not self.stopping
+
+    def still_waits(self, conduct: Conduct) -> bool:
+        """Whether the run waits for outputs, as far as this instance was told."""
+        return conduct.told is not None and conduct.told.waits
 
     async def claim(self, conduct: Conduct, asked: Asked) -> tuple[Claim, bool]:
         """The claim on the call, and whether it is new: then, and only then, the call is to be sent without a look."""
-        return await until_stored(lambda: self.claim_now(conduct, asked))
+        claimant = secrets.token_hex(8)
+        claim, fresh = await until_stored(lambda: self.claim_now(conduct, asked, claimant))
+        if fresh and not self.still_waits(conduct):
+            raise NotWanted(asked.slot)
+        return claim, fresh
 
-    def claim_now(self, conduct: Conduct, asked: Asked) -> tuple[Claim, bool]:
+    async def claim_now(self, conduct: Conduct, asked: Asked, claimant: str) -> tuple[Claim, bool]:
         """The same, if the store is there. Raises StoreUnavailable, TurnLost or NotWanted."""
         if not self.is_wanted(conduct):
             raise NotWanted(asked.slot)
-        return self.store.claim(conduct.turn, asked, self.now())
+        return await self.store.claim(conduct.turn, asked, self.now(), claimant)
 
     async def send(self, conduct: Conduct, claim: Claim) -> Outcome:
         """Send the call once, right after its intent was logged."""
@@ -151,12 +160,15 @@ class Dispatcher:
     async def log_intent(self, conduct: Conduct, claim: Claim) -> Claim:
         """The claim with the number of its next attempt. Raises TurnLost or NotWanted."""
 
-        def attempt() -> int:
+        async def attempt() -> int:
             if not self.is_wanted(conduct):
                 raise NotWanted(claim.slot)
-            return self.store.log_intent(conduct.turn, claim.slot)
+            return await self.store.log_intent(conduct.turn, claim.slot)
 
-        return dataclasses.replace(claim, attempt=await until_stored(attempt), waited=0.0)
+        number = await until_stored(attempt)
+        if not self.still_waits(conduct):
+            raise NotWanted(claim.slot)
+        return dataclasses.replace(claim, attempt=number, waited=0.0)
 
     async def must_own(self, conduct: Conduct, claim: Claim) -> None:
         """Raises TurnLost or NotWanted when this instance may not send the call (any more)."""
@@ -213,10 +225,10 @@ class Dispatcher:
         """How to go on when it is not known whether a call had its effect. A gateway that has not said is taken for keyless."""
         return Keyless() if self.capabilities is None else recovery_for(self.capabilities)
 
-    def note_wait(self, conduct: Conduct, claim: Claim, seconds: float) -> None:
+    async def note_wait(self, conduct: Conduct, claim: Claim, seconds: float) -> None:
         """Note time spent waiting, so that the next owner need not wait again. Not noted while the store is away."""
         with contextlib.suppress(StoreUnavailable):
-            self.store.add_wait(conduct.turn, claim.slot, seconds)
+            await self.store.add_wait(conduct.turn, claim, seconds)
 
     async def settle(self, claim: Claim, output: str) -> None:
         """Store the result; it is not lost while the store is away."""
@@ -244,8 +256,9 @@ class Dispatcher:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
         while True:
+            arrival.clear()
             try:
-                if self.store.is_settled(claim.slot):
+                if await self.store.is_settled(claim.slot):
                     return True
                 away = not self.store.healthy
             except StoreUnavailable:
@@ -257,7 +270,6 @@ class Dispatcher:
                 return False
             if not self.is_wanted(conduct) and not self.stopping:
                 raise NotWanted(claim.slot)
-            arrival.clear()
             try:
                 async with asyncio.timeout(min(left, LOOK_AGAIN)):
                     await arrival.wait()
@@ -299,7 +311,7 @@ class Bench:
             if await self.settled_within(slice_):
                 return True
             self.claim = dataclasses.replace(self.claim, waited=self.claim.waited + slice_)
-            self._dispatcher.note_wait(self._conduct, self.claim, slice_)
+            await self._dispatcher.note_wait(self._conduct, self.claim, slice_)
         return await self.settled_within(0)
 
     async def found(self) -> bool:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from coordinators.common.sqlite import StoreUnavailable
+from coordinators.common.stores import StoreUnavailable
 
 FIRST, FACTOR, LONGEST = 0.1, 2.0, 5.0
 
@@ -18,12 +18,12 @@ def backoff(attempt: int, longest: float = LONGEST) -> float:
     return min(FIRST * FACTOR ** min(attempt, 20), longest)
 
 
-async def until_stored(operation: Callable[[], T]) -> T:
+async def until_stored(operation: Callable[[], Awaitable[T]]) -> T:
     """Do an operation of the store, again and again while the store is unavailable. Other errors pass."""
     attempt = 0
     while True:
         try:
-            return operation()
+            return await operation()
         except StoreUnavailable:
             await asyncio.sleep(backoff(attempt, 0.5))
             attempt += 1

@@ -56,7 +56,7 @@ class Claim:
 
     `attempt` counts the intents to send, from 1. `first_sent` is the time of the first in unix seconds. `output` is the
     result, once there is one; `in_doubt` says that none was waited for any longer. `waited` are the seconds that its
-    owners have waited since the last intent.
+    owners have waited since the last intent. `claimant` is who made it.
     """
 
     slot: str
@@ -73,6 +73,11 @@ class Claim:
     output: str | None
     in_doubt: bool
     waited: float
+    claimant: str = ""
+
+    def is_new_to(self, claimant: str) -> bool:
+        """Whether this claimant made it, and may send the call: nobody else has logged an intent since."""
+        return self.claimant == claimant and self.attempt == 1
 
 
 @functools.lru_cache(maxsize=1024)

@@ -15,13 +15,13 @@ from coordinators.common.gateway import Gateway, posted_result
 from coordinators.common.http import Http
 from coordinators.common.log import Log, Sink, to_stdout
 from coordinators.common.settings import Settings
-from coordinators.common.sqlite import StoreUnavailable
+from coordinators.common.stores import StoreUnavailable
 from coordinators.hardened.coordinator import Coordinator
 from coordinators.hardened.dispatch import Dispatcher
 from coordinators.hardened.lease import Lease
 from coordinators.hardened.opening import Opening
 from coordinators.hardened.records import Turn
-from coordinators.hardened.store import Store
+from coordinators.hardened.store import Store, open_store
 from coordinators.hardened.submission import Receiver, Submission
 
 STOP_WITHIN = 1.5
@@ -52,7 +52,7 @@ class Hardened:
     ) -> None:
         self.settings = settings
         self.log = Log(clock, sink)
-        self.store = self.store_class(settings.store_path)
+        self.store = open_store(self.store_class, settings.store)
         self._http = Http(transport, secure=settings.secure)
         assistants = Assistants(
             self._http, settings.assistants_url,
@@ -74,7 +74,9 @@ class Hardened:
             self.submission_class(assistants, self.store, self.log),
             poll_interval=settings.poll_interval,
         )
-        self.lease = self.lease_class(self.store, self.log, settings.instance_id, settings.lease, self.coordinator.take)
+        self.lease = self.lease_class(
+            self.store, self.log, settings.instance_id, settings.lease, self.coordinator.take, self.coordinator.conducts
+        )
         self._background: list[asyncio.Task[None]] = []
         self._stopping = False
 
@@ -96,15 +98,15 @@ class Hardened:
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
-        self.release()
+        await self.release()
         await self._http.aclose()
-        self.store.close()
+        await self.store.close()
 
-    def release(self) -> None:
+    async def release(self) -> None:
         """Give every turn back, so that another instance takes it at once."""
         try:
             if self.lease.owner is not None:
-                self.store.release(self.lease.owner)
+                await self.store.release(self.lease.owner)
         except StoreUnavailable as error:
             self.log.coordinator("WARN", f"turns not released, their lease will run out: {error}")
 
@@ -113,7 +115,7 @@ class Hardened:
         ready = not self._stopping and (self.lease.owner is not None or self.settings.role == "handler")
         return (200 if ready else 503), {"async_tools": True, "in_doubt": True}
 
-    def post_turn(self, body: dict[str, Any]) -> Reply:
+    async def post_turn(self, body: dict[str, Any]) -> Reply:
         """Take a turn that is new to every instance; the others are known already, and go on as they are."""
         if self.settings.role == "handler":
             return 404, {"error": {"message": "this instance is a submission handler: it takes no turns"}}
@@ -127,14 +129,14 @@ class Hardened:
             message=text_field(body, "message"),
             thread_id=thread_id if isinstance(thread_id, str) else None,
         )
-        taken = self.store.accept(turn, self.lease.owner)
-        if taken is not None:
+        taken = await self.store.accept(turn, self.lease.owner)
+        if taken is not None and not self._stopping:  # it is given back with the others then
             self.coordinator.take(taken)
         return 202, {"turn_id": turn.turn_id, "status": "accepted"}
 
-    def get_turn(self, turn_id: str) -> Reply:
+    async def get_turn(self, turn_id: str) -> Reply:
         """The state of a turn, whichever instance conducts it."""
-        turn = self.store.turn(turn_id)
+        turn = await self.store.turn(turn_id)
         if turn is None:
             return 404, {"error": {"message": f"no turn {turn_id}"}}
         fields = {"status": turn.status, "thread_id": turn.thread_id, "run_id": turn.run_id, "detail": turn.detail}
@@ -148,9 +150,9 @@ class Hardened:
         status = "ignored: it names no call" if result is None else await self.receiver.receive(result)
         return 200, {"status": status}
 
-    def in_doubt(self) -> Reply:
+    async def in_doubt(self) -> Reply:
         """The calls of all instances that could not be decided."""
-        return 200, {"calls": self.store.in_doubt()}
+        return 200, {"calls": await self.store.in_doubt()}
 
 
 def create_app(
@@ -161,7 +163,7 @@ def create_app(
     sink: Sink = to_stdout,
     service: type[Hardened] = Hardened,
 ) -> App:
-    """The ASGI app of one instance. Raises SettingsError for a wrong environment.
+    """The ASGI app of one instance. Raises SettingsError or StoreUnsupported for a wrong environment.
 
     Args:
         transport: carries every request that the instance sends; None uses real connections.

@@ -36,7 +36,7 @@ class Receiver:
         """Store a result before it is acknowledged; what became of it. Raises StoreUnavailable: it is to be posted again."""
         if not result.definite:
             return "ignored: it says nothing about the effect"
-        slot = self.store.settle_call(result.run_id, result.tool_call_id, result.thread_id, result.output)
+        slot = await self.store.settle_call(result.run_id, result.tool_call_id, result.thread_id, result.output)
         if slot is None:
             self.log.coordinator("WARN", f"result of unknown call {result.tool_call_id} of run {result.run_id}")
             return "ignored: no such call"
@@ -59,7 +59,7 @@ class Submission:
         accepted; otherwise the next look at the run and its steps tells whether it was. Raises TurnLost.
         """
         texts = {a.slot: self.text_of(outcomes[a.slot]) for a in asked}
-        frozen, seen = self.store.freeze(conduct.turn, texts)
+        frozen, seen = await self.store.freeze(conduct.turn, texts)
         pairs = self.pairs(asked, frozen)
         ids = tuple(a.call.id for a in asked)
         run_id, ordinal = asked[0].run_id, asked[0].ordinal

@@ -24,11 +24,11 @@ class _AtEveryPoll(Coordinator):
                 return step.id, ordinal
         return None
 
-    def begin(self, conduct: Conduct, asked: list[Asked]) -> dict[str, str | None]:
+    async def begin(self, conduct: Conduct, asked: list[Asked]) -> dict[str, str | None]:
         for a in asked:
             if a.slot not in conduct.tasks:
                 conduct.tasks[a.slot] = asyncio.create_task(self.perform(conduct, a))
-        return self.store.outcomes([a.slot for a in asked])
+        return await self.store.outcomes([a.slot for a in asked])
 
 
 class _AlwaysFresh(Dispatcher):
@@ -77,9 +77,9 @@ class JointConduct(Hardened):
         super().__init__(*args, **kwargs)
         self._joining: set[asyncio.Task[None]] = set()
 
-    def post_turn(self, body: dict[str, Any]) -> Reply:
+    async def post_turn(self, body: dict[str, Any]) -> Reply:
         """Take the turn, or part in it."""
-        reply = super().post_turn(body)
+        reply = await super().post_turn(body)
         if reply[0] == 202:
             task = asyncio.create_task(self._join(body["turn_id"]))
             self._joining.add(task)
@@ -99,7 +99,7 @@ class JointConduct(Hardened):
 
 class _CheckThenSet(Dispatcher):
     async def claim(self, conduct: Conduct, asked: Asked) -> tuple[Claim, bool]:
-        found = self.store.find_claim(asked.slot)
+        found = await self.store.find_claim(asked.slot)
         await asyncio.sleep(0.005)  # the way to the store and back
         claim, _ = await super().claim(conduct, asked)
         return claim, found is None

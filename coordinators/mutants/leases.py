@@ -12,7 +12,8 @@ from coordinators.mutants.variant import app
 
 
 class _Unfenced(Store):
-    owned = "? IS NOT NULL AND ? IS NOT NULL AND ? > 0"
+    owned_sql = "? IS NOT NULL AND ? IS NOT NULL AND ? > 0"
+    owned_lua = "local function owned() return true end"
 
 
 class LeaseWithoutFencing(Hardened):
@@ -74,10 +75,9 @@ class LeaseByWallClock(Hardened):
 
 
 class _Forgetful(Store):
-    def release(self, owner: str) -> None:
-        self._db.write(
-            "UPDATE turns SET status = 'failed', detail = 'instance stopped' WHERE owner = ? AND status = 'running'", (owner,)
-        )
+    async def release(self, owner: str) -> None:
+        for turn in await self.take_over(owner, owner):
+            await self.finish(turn, "failed", "instance stopped")
 
 
 class GracefulStopDropsWork(Hardened):

@@ -9,11 +9,12 @@ import math
 from typing import Any
 
 from coordinators.common.gateway import ToolResult
-from coordinators.common.sqlite import StoreUnavailable
+from coordinators.common.stores import StoreUnavailable
 from coordinators.hardened import Hardened
 from coordinators.hardened.dispatch import Bench, Dispatcher
 from coordinators.hardened.recovery import Outcome
-from coordinators.hardened.store import SCHEMA, Store
+from coordinators.hardened.sqlite_store import SqliteStore
+from coordinators.hardened.store import Store
 from coordinators.hardened.submission import Receiver
 from coordinators.mutants.variant import app
 
@@ -42,14 +43,13 @@ FLUSH_AFTER = 0.2
 
 
 class _Flags(Store):
-    schema = SCHEMA + "CREATE TABLE IF NOT EXISTS done (run_id TEXT, tool_call_id TEXT, PRIMARY KEY (run_id, tool_call_id));"
+    async def flag(self, run_id: str, tool_call_id: str) -> None:
+        """The call is done: noted beside the accepted steps, where none has this name."""
+        await self.accept_step(f"{run_id}/{tool_call_id}", 0)
 
-    def flag(self, result: ToolResult) -> None:
-        """The call is done."""
-        self._db.write("INSERT OR IGNORE INTO done VALUES (?, ?)", (result.run_id, result.tool_call_id))
-
-    def is_settled(self, slot: str) -> bool:
-        return bool(self._db.read("SELECT 1 FROM claims NATURAL JOIN done WHERE slot = ?", (slot,)))
+    async def is_settled(self, slot: str) -> bool:
+        claim = await self.find_claim(slot)
+        return claim is not None and await self.is_accepted(f"{claim.run_id}/{claim.tool_call_id}", 0)
 
 
 class _FlagFirst(Receiver):
@@ -60,7 +60,7 @@ class _FlagFirst(Receiver):
         self._queue: set[asyncio.Task[None]] = set()
 
     async def receive(self, result: ToolResult) -> str:
-        self.store.flag(result)
+        await self.store.flag(result.run_id, result.tool_call_id)
         task = asyncio.create_task(self._flush(result))
         self._queue.add(task)
         task.add_done_callback(self._queue.discard)
@@ -160,8 +160,8 @@ class LateResultDropped(Hardened):
     receiver_class = _NotTooLate
 
 
-class _Map(Store):
-    def outputs_of(self, run_id: str, tool_call_id: str) -> dict[str, str | None]:
+class _Map(SqliteStore):
+    async def outputs_of(self, run_id: str, tool_call_id: str) -> dict[str, str | None]:
         """The outputs of the call's step by tool_call_id, the missing ones included."""
         return dict(
             self._db.read(
@@ -171,7 +171,7 @@ class _Map(Store):
             )
         )
 
-    def write_outputs(self, run_id: str, outputs: dict[str, str | None]) -> None:
+    async def write_outputs(self, run_id: str, outputs: dict[str, str | None]) -> None:
         """Write the whole map back."""
         for tool_call_id, output in outputs.items():
             self._db.write(
@@ -183,10 +183,10 @@ class _ReadModifyWrite(Receiver):
     store: _Map
 
     async def receive(self, result: ToolResult) -> str:
-        outputs = self.store.outputs_of(result.run_id, result.tool_call_id)
+        outputs = await self.store.outputs_of(result.run_id, result.tool_call_id)
         await asyncio.sleep(0.02)  # the way to the store and back
         if result.definite and outputs.get(result.tool_call_id, "") is None:
-            self.store.write_outputs(result.run_id, {**outputs, result.tool_call_id: result.output})
+            await self.store.write_outputs(result.run_id, {**outputs, result.tool_call_id: result.output})
         return await super().receive(result)
 
 
@@ -200,8 +200,8 @@ class OutputsReadModifyWrite(RelyingOnCallbacks):
     receiver_class = _ReadModifyWrite
 
 
-class _ByIdAlone(Store):
-    def settle_call(self, run_id: str, tool_call_id: str, thread_id: str | None, output: str) -> str | None:
+class _ByIdAlone(SqliteStore):
+    async def settle_call(self, run_id: str, tool_call_id: str, thread_id: str | None, output: str) -> str | None:
         rows = self._db.write(
             "UPDATE claims SET output = COALESCE(output, ?) WHERE tool_call_id = ? RETURNING slot", (output, tool_call_id)
         )

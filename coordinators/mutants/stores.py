@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import Any
 
-from coordinators.common.sqlite import StoreUnavailable
+from coordinators.common.stores import StoreUnavailable
 from coordinators.hardened import Hardened
 from coordinators.hardened.dispatch import Conduct, Dispatcher, NotWanted
 from coordinators.hardened.records import Asked, Claim, Turn, TurnLost
@@ -16,8 +17,8 @@ LAG = 3.0
 
 
 class _Replica(Store):
-    def claim(self, turn: Turn, asked: Asked, now: float) -> tuple[Claim, bool]:
-        claim, made = super().claim(turn, asked, now)
+    async def claim(self, turn: Turn, asked: Asked, now: float, claimant: str) -> tuple[Claim, bool]:
+        claim, made = await super().claim(turn, asked, now, claimant)
         return claim, made or (claim.output is None and now - claim.first_sent < LAG)
 
 
@@ -34,7 +35,7 @@ class LaggingReplica(Hardened):
 class _FailsOpen(Dispatcher):
     async def claim(self, conduct: Conduct, asked: Asked) -> tuple[Claim, bool]:
         try:
-            return self.claim_now(conduct, asked)
+            return await self.claim_now(conduct, asked, secrets.token_hex(8))
         except StoreUnavailable:
             return _unstored(asked, self.now()), True
 
@@ -60,9 +61,9 @@ class OutageIsMiss(Hardened):
 
 
 class _Lost(Store):
-    def _change(self, turn: Turn, what: str, *values: str | None) -> None:
+    async def change(self, turn: Turn, **fields: str | None) -> None:
         try:
-            super()._change(turn, what, *values)
+            await super().change(turn, **fields)
         except StoreUnavailable:
             raise TurnLost(turn.turn_id) from None
 
@@ -75,7 +76,7 @@ class _FailsClosed(Dispatcher):
     async def claim(self, conduct: Conduct, asked: Asked) -> tuple[Claim, bool]:
         try:
             if asked.slot not in self._hits:
-                return self.claim_now(conduct, asked)
+                return await self.claim_now(conduct, asked, secrets.token_hex(8))
         except StoreUnavailable:
             self._hits.add(asked.slot)
         raise NotWanted(asked.slot)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 from typing import Any
 
@@ -12,7 +13,8 @@ from coordinators.hardened.coordinator import Coordinator
 from coordinators.hardened.dispatch import Conduct
 from coordinators.hardened.patience import until_stored
 from coordinators.hardened.records import Asked
-from coordinators.hardened.store import SCHEMA, Store
+from coordinators.hardened.sqlite_store import SCHEMA, SqliteStore
+from coordinators.hardened.store import Store
 from coordinators.hardened.submission import Submission
 from coordinators.mutants.variant import app
 
@@ -68,15 +70,15 @@ class AckAfterSubmit(Hardened):
     coordinator_class = _OneAtATime
 
 
-class _Line(Store):
+class _Line(SqliteStore):
     schema = SCHEMA + "CREATE TABLE IF NOT EXISTS line (run_id TEXT PRIMARY KEY);"
 
-    def is_head(self, run_id: str) -> bool:
+    async def is_head(self, run_id: str) -> bool:
         """Line up; whether it is this run's turn."""
         self._db.write("INSERT OR IGNORE INTO line VALUES (?)", (run_id,))
         return self._db.read("SELECT run_id FROM line ORDER BY rowid LIMIT 1") == [(run_id,)]
 
-    def leave(self, run_id: str) -> None:
+    async def leave(self, run_id: str) -> None:
         """Make room for the next."""
         self._db.write("DELETE FROM line WHERE run_id = ?", (run_id,))
 
@@ -86,14 +88,14 @@ class _InLine(Submission):
 
     async def submit(self, conduct: Conduct, asked: list[Asked], outcomes: dict[str, str | None]) -> bool:
         run_id = asked[0].run_id
-        if not self.store.is_head(run_id):
+        if not await self.store.is_head(run_id):
             return False
         try:
             for a in asked:
                 json.loads(self.text_of(outcomes[a.slot]))
         except ValueError:
             return False  # to be tried again
-        self.store.leave(run_id)
+        await self.store.leave(run_id)
         return await super().submit(conduct, asked, outcomes)
 
 
@@ -124,13 +126,14 @@ class FailedSubmitNotRetried(Hardened):
 
 
 class _Bell(Store):
-    def __init__(self, path: str) -> None:
-        super().__init__(path)
-        self.rung: set[str] = set()
+    @functools.cached_property
+    def rung(self) -> set[str]:
+        """The runs for which a callback has come in since their last submit."""
+        return set()
 
-    def settle_call(self, run_id: str, tool_call_id: str, thread_id: str | None, output: str) -> str | None:
+    async def settle_call(self, run_id: str, tool_call_id: str, thread_id: str | None, output: str) -> str | None:
         self.rung.add(run_id)
-        return super().settle_call(run_id, tool_call_id, thread_id, output)
+        return await super().settle_call(run_id, tool_call_id, thread_id, output)
 
 
 class _AtTheBell(Coordinator):

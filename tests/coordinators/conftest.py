@@ -7,14 +7,17 @@ import contextvars
 import dataclasses
 import json
 import selectors
+import sqlite3
 import weakref
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import fakeredis
 import httpx
 import pytest
+from redis.asyncio import Redis
 
 from fakes.assistants.core import Core
 from fakes.assistants.endpoint import AssistantsEndpoint
@@ -126,7 +129,8 @@ class Instance:
         for task, owner in list(self.chamber.loop.owners.items()):
             if owner == self.name:
                 task.cancel()
-        self.app.service.store.close()  # the system would close the dead process' file; nothing is written by that
+        store = self.app.service.store  # the system would close the dead process' file; nothing is written by that
+        self.chamber.loop.create_task(store.close(), context=self.chamber.outside)
 
     async def call(self, method: str, path: str, body: Any = None) -> tuple[int, dict[str, Any]]:
         if not self.alive:
@@ -183,9 +187,11 @@ class Wires(httpx.AsyncBaseTransport):
 class Chamber:
     """The fakes, the instances and the rules of one test; `run` drives turns until all have ended."""
 
-    def __init__(self, create_app: Any, path: Path, profile: str = "keyless", rules: tuple[Rule, ...] = (), **more: Any) -> None:
+    def __init__(
+        self, create_app: Any, store: SqliteFile | RedisServer, profile: str = "keyless", rules: tuple[Rule, ...] = (), **more: Any
+    ) -> None:
         self.create_app = create_app
-        self.path = path
+        self.store = store
         self.rules = list(rules)
         self.more = {name.upper(): str(value) for name, value in more.items()}
         self.loop = VirtualLoop()
@@ -207,11 +213,16 @@ class Chamber:
 
     def environ(self, name: str) -> dict[str, str]:
         return {
-            "PORT": "0", "INSTANCE_ID": name, "STATE_DIR": str(self.path), "ASSISTANTS_BASE_URL": "http://assistants/v1",
+            "PORT": "0", "INSTANCE_ID": name, "STATE_DIR": "/nowhere", "ASSISTANTS_BASE_URL": "http://assistants/v1",
             "ASSISTANT_ID": self.assistant_id, "TOOL_GATEWAY_URL": "http://gateway",
-            "TOOL_RESULTS_URL": f"http://{name}/tool-results", "STORE_URL": f"sqlite:///{self.path}/store.db",
+            "TOOL_RESULTS_URL": f"http://{name}/tool-results", "STORE_URL": self.store.url,
             "POLL_INTERVAL": "0.05", "TOOL_TIMEOUT": "0.5", "CLIENT_TIMEOUT": "2", **self.more,
         }
+
+    def outage(self, seconds: float) -> None:
+        """The store refuses every write for so long."""
+        self.store.refuse()
+        self.loop.call_later(seconds, self.store.take_again)
 
     async def at(self, event: Event) -> list[Fault]:
         """The nemesis of the fakes."""
@@ -323,13 +334,67 @@ def turn_of(*steps: tuple[str, ...], name: str = "turn_1") -> Script:
     return Script(name, conversation, "U1", tuple(tuple(ScriptedCall(tool, dict(common)) for tool in step) for step in steps))
 
 
+class SqliteFile:
+    """A store in a file."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "store.db"
+        self.url = f"sqlite:///{self.path}"
+
+    def refuse(self) -> None:
+        """Take no write any more."""
+        self.holder = sqlite3.connect(self.path, timeout=0, isolation_level=None)
+        self.holder.execute("BEGIN IMMEDIATE")
+
+    def take_again(self) -> None:
+        """Take writes again."""
+        self.holder.close()
+
+    def close(self) -> None:
+        """Nothing is to be given back."""
+
+
+class RedisServer:
+    """A store in a server; this one is in memory, so that time can be virtual."""
+
+    url = "redis://redis:6379/0"
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.server = fakeredis.FakeServer()
+        monkeypatch.setattr(Redis, "from_url", lambda url, **more: fakeredis.FakeAsyncRedis(server=self.server, **kept(more)))
+
+    def refuse(self) -> None:
+        """Answer nobody any more."""
+        self.server.connected = False
+
+    def take_again(self) -> None:
+        """Answer again."""
+        self.server.connected = True
+
+    def close(self) -> None:
+        """Nothing is to be given back."""
+
+
+def kept(more: dict[str, Any]) -> dict[str, Any]:
+    """What a server in memory understands of a client's settings."""
+    return {name: value for name, value in more.items() if name == "decode_responses"}
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SqliteFile | RedisServer]:
+    """Each of the stores that a reference coordinator can have."""
+    made = SqliteFile(tmp_path) if request.param == "sqlite" else RedisServer(monkeypatch)
+    yield made
+    made.close()
+
+
 @pytest.fixture
-def chamber(tmp_path: Path) -> Iterator[Callable[..., Chamber]]:
-    """Makes a chamber for `create_app` under a gateway profile and rules."""
+def chamber(store: SqliteFile | RedisServer) -> Iterator[Callable[..., Chamber]]:
+    """Makes a chamber for `create_app` under a gateway profile and rules, on each of the stores."""
     made: list[Chamber] = []
 
     def make(create_app: Any, profile: str = "keyless", *rules: Rule, **more: Any) -> Chamber:
-        made.append(Chamber(create_app, tmp_path, profile, rules, **more))
+        made.append(Chamber(create_app, store, profile, rules, **more))
         return made[-1]
 
     yield make

@@ -99,13 +99,20 @@ def test_resent_turn_runs_again_elsewhere(chamber: Any, asking: Any) -> None:
     assert c.effects() == [2]
 
 
-def test_dedup_fails_open(chamber: Any, rule: Any, asking: Any) -> None:
-    """A dedup record that cannot be written counts as MISS."""
-    c = chamber(create_app)
-    c.run(asking(("send_email",)))
-    handler = c.instances["coordinator-1"].app.service.handler
-    handler._store._db._path = "/nowhere/store.db"
-    assert handler._dedup("run:call") == "MISS"
+def test_dedup_fails_open(chamber: Any, asking: Any) -> None:
+    """A dedup record that cannot be asked for counts as MISS, although it is there."""
+    told: list[str] = []
+
+    async def story(c: Any) -> None:
+        dedup = c.instances["coordinator-1"].app.service.handler._dedup
+        told.extend([await dedup("run:call"), await dedup("run:call")])
+        c.store.refuse()
+        told.append(await dedup("run:call"))
+        c.store.take_again()
+        told.append(await dedup("run:call"))
+
+    chamber(create_app).run(asking(("send_email",)), story=story)
+    assert told == ["MISS", "HIT", "MISS", "HIT"]
 
 
 def test_timeouts_are_logged(chamber: Any, rule: Any, asking: Any) -> None:

@@ -15,7 +15,8 @@ import coordinators
 from coordinators.common.asgi import App
 from coordinators.common.gateway import posted_result
 from coordinators.common.settings import REQUIRED, Settings, SettingsError
-from coordinators.common.sqlite import Database, StoreUnavailable
+from coordinators.common.sqlite import Database
+from coordinators.common.stores import StoreUnavailable
 from coordinators.hardened import create_app
 
 ENVIRON = {
@@ -42,7 +43,7 @@ def test_imports_nothing_of_the_harness() -> None:
 def test_settings() -> None:
     """Every variable is read; times have defaults."""
     settings = Settings.from_environ({**ENVIRON, "POLL_INTERVAL": "0.05", "TOOL_TIMEOUT": "0.5"})
-    assert (settings.store_path, settings.poll_interval, settings.patience) == ("/s/store.db", 0.05, 2.5)
+    assert (settings.store.path, settings.poll_interval, settings.patience) == ("/s/store.db", 0.05, 2.5)
     assert Settings.from_environ({**ENVIRON, "IN_DOUBT_AFTER": "9"}).patience == 9.0
     assert not settings.secure
 
@@ -59,7 +60,8 @@ def test_missing_variable(name: str) -> None:
     [
         ("PORT", "eighty", "PORT='eighty' is not a port"),
         ("TOOL_GATEWAY_URL", "gateway:80", "is not an address"),
-        ("STORE_URL", "redis://localhost", "expected sqlite://"),
+        ("STORE_URL", "postgres://localhost/db", "expected sqlite://"),
+        ("STORE_URL", "redis://", "or redis://host:port/db"),
         ("STORE_URL", "sqlite://store.db", "absolute path"),
         ("POLL_INTERVAL", "-1", "must be a number of seconds above 0"),
         ("LEASE", "soon", "must be a number of seconds above 0"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from typing import Any
 
 import pytest
@@ -111,9 +110,7 @@ def test_store_outage(chamber: Any, rule: Any, asking: Any, point: str, profile:
     """The store refuses every write for a while: nothing is dispatched without a claim, and no answer is lost."""
 
     async def outage(event: object) -> None:
-        holder = sqlite3.connect(c.path / "store.db", timeout=0, isolation_level=None)
-        holder.execute("BEGIN IMMEDIATE")
-        c.loop.call_later(seconds, holder.close)
+        c.outage(seconds)
 
     c = chamber(create_app, profile, rule(point, do=outage))
     assert c.run(asking(*TWO_STEPS)) == {"turn_1": "done"}
@@ -127,10 +124,9 @@ def test_turn_is_refused_while_the_store_is_away(chamber: Any, asking: Any) -> N
     turn = asking(("send_email",), name="turn_2")
 
     async def story(c: Any) -> None:
-        holder = sqlite3.connect(c.path / "store.db", timeout=0, isolation_level=None)
-        holder.execute("BEGIN IMMEDIATE")
+        c.store.refuse()
         assert await c.deliver(turn) == 503
-        holder.close()
+        c.store.take_again()
         assert await c.deliver(turn) == 202
         await asyncio.sleep(1)
         assert await c.status(turn) == "done"
