@@ -25,7 +25,8 @@ from contracts.property import EXAMPLES, Found
 
 def run(
     *, coordinator: str | None, command: str | None, url: list[str], instances: int | None, gateway: str, plans: list[str],
-    seed: int | None, toxiproxy: str | None, env: list[str], setup_command: str | None, demand: str | None,
+    seed: int | None, toxiproxy: str | None, env: list[str], setup_command: str | None,
+    teardown_command: str | None, demand: str | None,
     repeat_submit: str, ready_timeout: float, turn_budget: float, quiesce: float, report_dir: Path | None,
     junit: Path | None, summary: Path | None, baseline: Path | None, update_baseline: bool, budget: Budget | None, world: str,
     examples: int | None, max_time: float | None, derandomize: bool, database: Path | None, **rest: Any,
@@ -57,7 +58,8 @@ def run(
         started = options.coordinator(coordinator, command, url)
         word, by = started.label, "name" if coordinator else "command"
         more = {
-            "setup_command": setup_command, "toxiproxy": toxiproxy, "ready_timeout": ready_timeout,
+            "setup_command": setup_command, "teardown_command": teardown_command, "toxiproxy": toxiproxy,
+            "ready_timeout": ready_timeout,
             "turn_budget": turn_budget, "quiesce_budget": quiesce,
         }
     asked = searching.Search(

@@ -39,6 +39,7 @@ from chaos.wire.keeper import Keeper
 from chaos.wire.logs import Logs
 from chaos.wire.ports import free_port
 from chaos.wire.settings import Settings
+from chaos.wire.side import Side
 from chaos.wire.store import SqliteStore
 from chaos.wire.world import WireWorld
 from fakes import history as h
@@ -48,7 +49,6 @@ T = TypeVar("T")
 
 FLUSH = 0.1
 """Seconds after which an event is on disk at the latest."""
-SETUP_TIMEOUT = 600.0
 
 
 class Chamber:
@@ -190,8 +190,10 @@ class Chamber:
         )
         flusher = asyncio.get_running_loop().create_task(self._flush())
         stack.callback(flusher.cancel)
+        side = Side({**os.environ, **self.addresses[names[0]]}, self.logs, self._keeper, self._trouble)
+        stack.push_async_callback(side.tear_down, settings.teardown_command)
         if settings.setup_command is not None:
-            await self._set_up(settings.setup_command)
+            await side.set_up(settings.setup_command)
         stack.push_async_callback(self.instances.stop)
         stack.push_async_callback(self.nemesis.heal)
         stack.push_async_callback(self.driver.close, 0.0)
@@ -289,30 +291,6 @@ class Chamber:
                 )
             else:
                 self.instances.add_url(name, settings.coordinator.urls[index])
-
-    async def _set_up(self, command: str) -> None:
-        environ = {**os.environ, **next(iter(self.addresses.values()))}
-        process = await asyncio.create_subprocess_shell(
-            command, env=environ, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT, start_new_session=True,
-        )
-        assert self._keeper is not None
-        self._keeper.watch(process.pid)
-        try:
-            output, _ = await asyncio.wait_for(process.communicate(), SETUP_TIMEOUT)
-        except BaseException as error:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, 9)
-            await process.wait()
-            if isinstance(error, TimeoutError):
-                raise WireError(f"the setup command did not end within {SETUP_TIMEOUT:g} s: {command}") from None
-            raise
-        finally:
-            self._keeper.forget(process.pid)
-        (self.logs / "setup.log").write_bytes(output)
-        if process.returncode != 0:
-            tail = "\n".join(output.decode(errors="replace").splitlines()[-20:])
-            raise WireError(f"the setup command ended with exit code {process.returncode}: {command}\n{tail}")
 
     async def _in_doubt(self, name: str, url: str) -> None:
         try:

@@ -86,6 +86,7 @@ class Settings:
     in_flight: int = 32
     environ: Mapping[str, str] = dataclasses.field(default_factory=dict)
     setup_command: str | None = None
+    teardown_command: str | None = None
     toxiproxy: str | None = None
     base_port: int | None = None
     """first of the fixed ports of the edges; None takes free ones"""

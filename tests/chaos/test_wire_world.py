@@ -271,6 +271,55 @@ def test_an_instance_that_ends_by_itself_is_recorded_and_started_again(tmp_path:
     assert "coordinator-1 ended by itself with signal 9" in chamber.troubles[0]
 
 
+SIDE = """
+import http.server, os, pathlib
+server = http.server.HTTPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler)
+pathlib.Path(os.environ["STATE_DIR"], "side").write_text(f"{server.server_port} {os.getpid()}")
+server.serve_forever()
+"""
+
+
+def gone(pid: int) -> bool:
+    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+def test_servers_beside_the_coordinator(tmp_path: Path) -> None:
+    """A setup that leaves a server in the background: it is there before the instances, and gone after them and the teardown."""
+    (tmp_path / "side.py").write_text(SIDE)
+    seen: list[int] = []
+
+    async def story(chamber: Chamber) -> None:
+        assert chamber.instances.all[0].ready.is_set()
+        port, pid = (chamber.folder / "state" / "side").read_text().split()
+        async with chamber.http.get(f"http://127.0.0.1:{port}/") as answer:
+            assert answer.status == 200
+        seen.append(int(pid))
+
+    chamber = inside(
+        tmp_path, story, report_dir=tmp_path / "report",
+        setup_command=f"{sys.executable} {tmp_path}/side.py & until [ -s $STATE_DIR/side ]; do sleep 0.05; done; echo up",
+        teardown_command="cat $STATE_DIR/side; kill -0 $(cut -d' ' -f2 $STATE_DIR/side) && echo there; exit 3",
+    )
+    assert gone(seen[0])
+    logs = tmp_path / "report" / "logs"
+    assert "up" in (logs / "setup.log").read_text()
+    assert (logs / "teardown.log").read_text().endswith("there\n")
+    assert "the teardown command ended with exit code 3" in chamber.troubles[-1]
+
+
+def test_a_failed_setup_is_torn_down_all_the_same(tmp_path: Path) -> None:
+    """What it had started is ended; the error is that of the setup."""
+
+    async def story(chamber: Chamber) -> None:
+        raise AssertionError("it is not to start")
+
+    failing = f"sleep 60 & echo $! > {tmp_path}/pid; echo no database; exit 5"
+    with pytest.raises(WireError, match=r"the setup command ended with exit code 5(.|\n)*no database"):
+        inside(tmp_path, story, setup_command=failing, teardown_command=f"touch {tmp_path}/torn")
+    assert (tmp_path / "torn").exists()
+    assert gone(int((tmp_path / "pid").read_text()))
+
+
 def test_a_slow_start_is_told_about(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is waited for, how long already, and which option gives more time; the run then goes on as usual."""
     monkeypatch.setattr("chaos.wire.instances.PROGRESS", 0.5)
