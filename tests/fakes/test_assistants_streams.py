@@ -107,6 +107,14 @@ class Api:
         """Submit the outputs, streamed."""
         return await self.stream(f"/threads/{self.thread}/runs/{run['id']}/submit_tool_outputs", self.outputs(run))
 
+    async def waiting(self) -> dict[str, Any]:
+        """The thread's run, once it waits for outputs."""
+        while True:
+            run: dict[str, Any] = (await self.call("GET", f"/threads/{self.thread}/runs"))["data"][0]
+            if run["status"] == "requires_action":
+                return run
+            await asyncio.sleep(0.001)
+
     def told(self) -> list[RunTold]:
         """What the history says that instances were told."""
         return list(of_kind(self.history.events, RunTold))
@@ -339,8 +347,7 @@ def test_cut_stream() -> None:
         assert names(await api.begin()) == [*TO_ACTION[:3], "cut"]
         assert len(api.injected) == 1
         assert "after thread.run.in_progress" in (api.injected[0] or "")
-        await asyncio.sleep(0.01)
-        assert (await api.call("GET", f"/threads/{api.thread}/runs"))["data"][0]["status"] == "requires_action"
+        await api.waiting()
 
     async def error(api: Api) -> None:
         api.when("run_told", "cut_stream", {"via": "stream", "status": "in_progress"}, how="error")
@@ -366,10 +373,7 @@ def test_a_step_that_is_lost_when_a_stream_tells_it() -> None:
         told = await api.begin()
         assert names(told) == TO_ACTION
         run = told[-2][1]
-        await asyncio.sleep(0.01)
-        now = await api.call("GET", f"/threads/{api.thread}/runs/{run['id']}")
-        assert now["status"] == "requires_action"
-        assert api.outputs(now) != api.outputs(run)
+        assert api.outputs(await api.waiting()) != api.outputs(run)
 
     play(scene)
 

@@ -387,12 +387,14 @@ def test_a_client_that_leaves_in_the_middle_of_a_stream(caplog: pytest.LogCaptur
         await reader.readuntil(b"event: thread.run.in_progress")
         writer.close()
         await writer.wait_closed()
-        await asyncio.sleep(0.05)
-        assert not served.endpoint._streams.opened
-        going_on.set()
-        await asyncio.sleep(0.05)
-        (run,) = (run for thread in served.endpoint._core.threads.values() for run in thread.runs.values())
-        assert (run.status, run.followers) == ("requires_action", [])
+        async with asyncio.timeout(10):
+            while served.endpoint._streams.opened:
+                await asyncio.sleep(0.001)
+            going_on.set()
+            (run,) = (run for thread in served.endpoint._core.threads.values() for run in thread.runs.values())
+            while run.status != "requires_action":
+                await asyncio.sleep(0.001)
+        assert run.followers == []
 
     told = [t.status for t in of_kind(serve(scene).events, RunTold)]
     assert told == ["queued", "queued", "in_progress"]
