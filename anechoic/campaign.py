@@ -136,7 +136,7 @@ async def run_round(campaign: Campaign, number: int, observer: gate.Observer, do
     seed = random.Random(f"campaign/{campaign.seed}/{number}").randrange(1_000_000)
     folder = campaign.settings.report_dir / f"round-{number:04}" if campaign.settings.report_dir else None
     settings = dataclasses.replace(campaign.settings, seed=seed, report_dir=folder)
-    plans, _ = gate.usable_plans(settings.coordinator)
+    plans, _ = gate.usable_plans(settings)
     asked = gate.Gate(
         settings, turns=campaign.turns, schedule=schedule.scatter(plans, campaign.turns, seed),
         reproduce=campaign.again(number), baseline=campaign.baseline,

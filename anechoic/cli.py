@@ -61,6 +61,7 @@ def gate(
     env: Annotated[list[str] | None, typer.Option(help="K=V for the environment of the coordinator (repeatable).")] = None,
     setup_command: Annotated[str | None, typer.Option(help="Run this once, in the coordinator's environment, before it is started; servers that it leaves in the background are ended at the end.")] = None,
     teardown_command: Annotated[str | None, typer.Option(help="Run this at the end, whatever happened, when the coordinators have stopped.")] = None,
+    store: Annotated[str, typer.Option(help="The coordinators' shared store: sqlite, redis (a server that the run starts), or redis://host:port/db.")] = "sqlite",
     demand: Annotated[str | None, typer.Option(help="Contracts that must hold, such as C1,C7 or exactly_one_effect; "
                                                        "left out: all that the gateway profile makes possible.")] = None,
     repeat_submit: Annotated[str, typer.Option(help="What a second submit of the same outputs gets: 400, 200 or 409.")] = "400",
@@ -86,7 +87,7 @@ def gate(
     do.run(
         coordinator=coordinator, command=command, url=url or [], instances=instances, gateway=gateway, plans=plan or [],
         turns=turns, seed=seed, in_flight=in_flight, toxiproxy=toxiproxy, env=env or [], setup_command=setup_command,
-        teardown_command=teardown_command, demand=demand, repeat_submit=repeat_submit, ready_timeout=ready_timeout,
+        teardown_command=teardown_command, store=store, demand=demand, repeat_submit=repeat_submit, ready_timeout=ready_timeout,
         turn_budget=turn_budget, quiesce=quiesce, base_port=base_port, report_dir=report_dir, junit=junit, summary=summary, baseline=baseline,
         update_baseline=update_baseline, budget=budget, world=world, examples=examples, max_time=max_time,
         derandomize=derandomize, database=database,
@@ -117,6 +118,7 @@ def chaos(
     env: Annotated[list[str] | None, typer.Option(help="K=V for the environment of the coordinator (repeatable).")] = None,
     setup_command: Annotated[str | None, typer.Option(help="Run this before the coordinators of each round.")] = None,
     teardown_command: Annotated[str | None, typer.Option(help="Run this after the coordinators of each round.")] = None,
+    store: Annotated[str, typer.Option(help="The coordinators' shared store: sqlite, redis (a server that the run starts), or redis://host:port/db.")] = "sqlite",
     max_failures: Annotated[int, typer.Option(help="Stop after so many rounds that did not pass.")] = 3,
     only_round: Annotated[int | None, typer.Option(help="Run this round again, alone.")] = None,
     report_dir: ReportDir = None,
@@ -130,7 +132,7 @@ def chaos(
     do.run(
         coordinator=coordinator, command=command, url=url or [], instances=instances, gateway=gateway, time=time, turns=turns,
         seed=seed, in_flight=in_flight, toxiproxy=toxiproxy, env=env or [], setup_command=setup_command,
-        teardown_command=teardown_command, max_failures=max_failures, only_round=only_round, report_dir=report_dir,
+        teardown_command=teardown_command, store=store, max_failures=max_failures, only_round=only_round, report_dir=report_dir,
         junit=junit, summary=summary, baseline=baseline,
     )
 

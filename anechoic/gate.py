@@ -24,7 +24,8 @@ from chaos.turns import Turn, make
 from chaos.vocabulary import SIMULATION_ONLY
 from chaos.wire.chamber import Chamber
 from chaos.wire.errors import WireError
-from chaos.wire.settings import Coordinator, Settings
+from chaos.wire.settings import Settings
+from chaos.wire.store import REDIS, SQLITE
 from contracts import verdict
 from contracts.document import to_json
 from contracts.profiles import demand
@@ -184,29 +185,35 @@ def plan_turns(gate: Gate) -> tuple[schedule.Schedule, list[str]]:
         return gate.schedule, notes
     if gate.plans is not None:
         for plan in gate.plans:
-            if only := plan.faults & SIMULATION_ONLY:
-                raise PlanError(
-                    f"plan {plan.name!r} uses {', '.join(sorted(only))}, which only the simulation can do. "
-                    "Run it there with --world simulation, or leave the fault out"
-                )
-            if not gate.settings.coordinator.killable and _kills(plan):
-                raise PlanError(
-                    f"plan {plan.name!r} kills or pauses the coordinator, which is given by --url: this run did not start it. "
-                    "Give it with --command, or leave the plan out"
-                )
+            if (reason := unusable(plan, gate.settings)) is not None:
+                raise PlanError(f"plan {plan.name!r} {reason}, or leave the plan out")
         return schedule.rotate(gate.plans, gate.turns), notes
-    chosen, left_out = usable_plans(gate.settings.coordinator)
-    if left_out:
+    chosen, left_out = usable_plans(gate.settings)
+    if not gate.settings.coordinator.killable:
         notes.append(f"no kill faults: the coordinator is given by --url. Left out: {', '.join(left_out)}")
     return schedule.cover(chosen, gate.turns, gate.settings.seed), notes
 
 
-def usable_plans(coordinator: Coordinator) -> tuple[list[Plan], list[str]]:
-    """The built-in set for this coordinator, and the names of those that would kill what this run did not start."""
+def usable_plans(settings: Settings) -> tuple[list[Plan], list[str]]:
+    """Those of the built-in set that can be carried out here, and the names of those that break what this run did not start."""
     plans = builtin.default_set()
-    if coordinator.killable:
-        return plans, []
-    return [p for p in plans if not _kills(p)], [p.name for p in plans if _kills(p)]
+    usable = [plan for plan in plans if unusable(plan, settings) is None]
+    return usable, [plan.name for plan in plans if plan not in usable and plan.needs_server is None]
+
+
+def unusable(plan: Plan, settings: Settings) -> str | None:
+    """Why a plan cannot be carried out on the wire with these settings, and what to do about it; None when it can."""
+    if only := plan.faults & SIMULATION_ONLY:
+        return f"uses {', '.join(sorted(only))}, which only the simulation can do. Run it there with --world simulation"
+    if not settings.coordinator.killable and _kills(plan):
+        return (
+            "kills or pauses the coordinator, which is given by --url: this run did not start it. Give it with --command"
+        )
+    if plan.needs_server == "own" and settings.store != REDIS:
+        return f"breaks the process of the store, and this run starts none (--store {settings.store}). Use --store redis"
+    if plan.needs_server and settings.store == SQLITE:
+        return "breaks the way to the store, which is a file that has no proxy. Use --store redis"
+    return None
 
 
 def bind(nemesis: PlanNemesis, planned: schedule.Schedule, seed: int) -> Sequence[Turn]:
@@ -262,7 +269,8 @@ def _kills(plan: Plan) -> bool:
 def _numbers(settings: Settings) -> dict[str, Any]:
     names = ("in_flight", "replicas", "latency_profile", "poll_interval", "tool_timeout", "client_timeout", "turn_budget",
              "quiesce_budget")
-    return {name: getattr(settings, name) for name in names} | {"toxiproxy": settings.toxiproxy or "embedded"}
+    numbers = {name: getattr(settings, name) for name in names} | {"store": settings.store.rpartition("@")[2]}
+    return numbers | {"toxiproxy": settings.toxiproxy or "embedded"}
 
 
 def write(path: Path, data: dict[str, Any]) -> None:

@@ -133,6 +133,14 @@ class Plan:
         return bool(self.rules) and all(("via", "stream") in r.when.fields for r in self.rules)
 
     @property
+    def needs_server(self) -> str | None:
+        """What the plan needs the store to be: `own` for a server that the run has started, `any` for a server, else None."""
+        does = [do for rule in self.rules for do in rule.do]
+        if any(do.args.get("target") == "store" for do in does):
+            return "own"
+        return "any" if any(do.args.get("proxy") == "store" for do in does) else None
+
+    @property
     def faults(self) -> frozenset[str]:
         """The fault words that the plan uses."""
         return frozenset(do.fault for rule in self.rules for do in rule.do)

@@ -21,7 +21,9 @@ WHICH = ("sender", "other", "any", "all")
 MISCHIEF = ("lose_request", "lose_reply", "delay", "duplicate", "reorder", "no_connect")
 
 _EDGE = Param(EDGES, "tool-gateway", "the edge: every proxy of it, or the sender's with which = sender")
-_TARGET = Param(("coordinator", "replica"), "coordinator", "what kind of process")
+_TARGET = Param(
+    ("coordinator", "replica", "store"), "coordinator", "what kind of process (store: the Redis of --store redis, as a whole)"
+)
 _WHICH = Param(WHICH, "sender", "the instance that sent what the rule is about, another one, any one, or all")
 
 

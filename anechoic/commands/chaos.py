@@ -19,8 +19,8 @@ from chaos.wire.settings import Settings
 def run(
     *, coordinator: str | None, command: str | None, url: list[str], instances: int, gateway: str, time: str, turns: int,
     seed: int | None, in_flight: int, toxiproxy: str | None, env: list[str], setup_command: str | None,
-    teardown_command: str | None, max_failures: int, only_round: int | None, report_dir: Path | None, junit: Path | None,
-    summary: Path | None, baseline: Path | None,
+    teardown_command: str | None, store: str, max_failures: int, only_round: int | None, report_dir: Path | None,
+    junit: Path | None, summary: Path | None, baseline: Path | None,
 ) -> None:
     """Run, or go on with, a campaign; exit code of its worst round."""
     tested = options.coordinator(coordinator, command, url)
@@ -28,7 +28,8 @@ def run(
         seconds = seconds_of(time, "--for")
         settings = Settings(
             coordinator=tested, gateway=options.profile(gateway), instances=len(tested.urls) or instances, in_flight=in_flight,
-            environ=options.environ(env), setup_command=setup_command, teardown_command=teardown_command, toxiproxy=toxiproxy,
+            environ=options.environ(env), setup_command=setup_command, teardown_command=teardown_command, store=store,
+            toxiproxy=toxiproxy,
             base_port=options.URL_BASE_PORT if tested.urls else None, report_dir=options.report_dir(report_dir),
         )
         going = campaign.resume(settings, seed, turns, lambda: options.seed_or_new(None))

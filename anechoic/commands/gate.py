@@ -23,7 +23,7 @@ REPEATS = ("400", "200", "409")
 def run(
     *, coordinator: str | None, command: str | None, url: list[str], instances: int | None, gateway: str, plans: list[str],
     turns: int, seed: int | None, in_flight: int, toxiproxy: str | None, env: list[str], setup_command: str | None,
-    teardown_command: str | None, demand: str | None, repeat_submit: str, ready_timeout: float, turn_budget: float,
+    teardown_command: str | None, store: str, demand: str | None, repeat_submit: str, ready_timeout: float, turn_budget: float,
     quiesce: float, base_port: int | None,
     report_dir: Path | None, junit: Path | None, summary: Path | None, baseline: Path | None,
     update_baseline: bool, budget: str | None, world: str | None = None,
@@ -37,7 +37,7 @@ def run(
         search.run(
             coordinator=coordinator, command=command, url=url, instances=instances, gateway=gateway, plans=plans, seed=seed,
             toxiproxy=toxiproxy, env=env, setup_command=setup_command, teardown_command=teardown_command,
-            demand=demand, repeat_submit=repeat_submit,
+            store=store, demand=demand, repeat_submit=repeat_submit,
             ready_timeout=ready_timeout, turn_budget=turn_budget, quiesce=quiesce, report_dir=report_dir,
             junit=junit, summary=summary, baseline=baseline, update_baseline=update_baseline,
             budget=time, world=world or "wire", examples=examples, **more,
@@ -58,7 +58,7 @@ def run(
             coordinator=tested, gateway=options.profile(gateway), seed=seed,
             instances=len(tested.urls) if tested.urls else 3 if instances is None else instances,
             in_flight=in_flight, environ=options.environ(env), setup_command=setup_command,
-            teardown_command=teardown_command, toxiproxy=toxiproxy,
+            teardown_command=teardown_command, store=store, toxiproxy=toxiproxy,
             base_port=base_port if base_port is not None else options.URL_BASE_PORT if tested.urls else None,
             repeat_submit=repeat_submit, ready_timeout=ready_timeout, turn_budget=turn_budget, quiesce_budget=quiesce,
             report_dir=options.report_dir(report_dir),

@@ -15,6 +15,7 @@ from chaos.plan import PlanError
 from chaos.simulation.errors import SimulationError
 from chaos.toxiproxy.client import ToxiproxyError
 from chaos.wire.errors import WireError
+from chaos.wire.store import SQLITE
 from chaos.words import unknown
 from contracts.case import REPEATS
 from contracts.catalogue import UnknownContract
@@ -26,7 +27,7 @@ from contracts.property import EXAMPLES, Found
 def run(
     *, coordinator: str | None, command: str | None, url: list[str], instances: int | None, gateway: str, plans: list[str],
     seed: int | None, toxiproxy: str | None, env: list[str], setup_command: str | None,
-    teardown_command: str | None, demand: str | None,
+    teardown_command: str | None, store: str, demand: str | None,
     repeat_submit: str, ready_timeout: float, turn_budget: float, quiesce: float, report_dir: Path | None,
     junit: Path | None, summary: Path | None, baseline: Path | None, update_baseline: bool, budget: Budget | None, world: str,
     examples: int | None, max_time: float | None, derandomize: bool, database: Path | None, **rest: Any,
@@ -51,6 +52,8 @@ def run(
     more: dict[str, Any] = {}
     started = None
     if world == "simulation":
+        if store != SQLITE:
+            exits.invalid(f"--store {store} beside --world simulation: the store is a file there; use --world wire")
         word, by = _simulated(coordinator, command, url), "name"
     else:
         if url:
@@ -58,7 +61,7 @@ def run(
         started = options.coordinator(coordinator, command, url)
         word, by = started.label, "name" if coordinator else "command"
         more = {
-            "setup_command": setup_command, "teardown_command": teardown_command, "toxiproxy": toxiproxy,
+            "setup_command": setup_command, "teardown_command": teardown_command, "store": store, "toxiproxy": toxiproxy,
             "ready_timeout": ready_timeout,
             "turn_budget": turn_budget, "quiesce_budget": quiesce,
         }

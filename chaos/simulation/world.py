@@ -194,6 +194,11 @@ class SimulatedWorld:
 def check(plans: Iterable[Plan]) -> None:
     """Raises PlanError for a fault that has no meaning in the simulation."""
     for plan in plans:
+        if plan.needs_server:
+            raise PlanError(
+                f"plan {plan.name!r} breaks a store that is a server, and in the simulation it is a file: use store_outage, "
+                "or run it on the wire with --store redis"
+            )
         for rule in plan.rules:
             for do in rule.do:
                 if do.fault == "toxic":

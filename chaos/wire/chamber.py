@@ -40,7 +40,7 @@ from chaos.wire.logs import Logs
 from chaos.wire.ports import free_port
 from chaos.wire.settings import Settings
 from chaos.wire.side import Side
-from chaos.wire.store import SqliteStore
+from chaos.wire.store import ANSWER, REDIS, SQLITE, RedisStore, SqliteStore, Store, own_redis, watch
 from chaos.wire.world import WireWorld
 from fakes import history as h
 from fakes.llm.serving import Serving
@@ -150,6 +150,8 @@ class Chamber:
             await asyncio.sleep(0.05)
             settled = not self.driver.open and self._stillness.reached
         await self.driver.close(budget)
+        if isinstance(self.world.store, RedisStore):
+            await self.world.store.ready(ANSWER)
         for instance in self.instances.all:
             await self._in_doubt(instance.name, instance.url)
         self.history.record(h.QuiesceEnded, settled=settled, open_turns=self.driver.unanswered)
@@ -175,10 +177,9 @@ class Chamber:
         self.llm_url = f"http://{await self.edges.open('llm', None, router)}"
         names = [f"coordinator-{i + 1}" for i in range(settings.instances)]
         self.assistant_id = await self.backends.start(self.llm_url, names)
-        store = SqliteStore(self.folder / "state" / "store.db")
-        store.path.parent.mkdir(parents=True)
-        stack.callback(store.lock.let_go)
-        self.world.store = store
+        self.state = self.folder / "state"
+        self.state.mkdir()
+        store = self.world.store = await self._store()
         self.instances = self.world.instances = Instances(
             self.history, self.http, ready_timeout=settings.ready_timeout, on_trouble=self._trouble
         )
@@ -211,6 +212,24 @@ class Chamber:
             log=logs.open("llm-serve.log"),
         )
         return RemoteBackends(settings, self.history, self.nemesis, settings.fakes, serving, logs, lost=self._part_lost)
+
+    async def _store(self) -> Store:
+        word = self.settings.store
+        if word == SQLITE:
+            file = SqliteStore(self.state / "store.db")
+            self._exit.callback(file.lock.let_go)
+            return file
+        if word != REDIS:
+            server = RedisStore(word, self.edges)
+        else:
+            assert self._keeper is not None
+            server = own_redis(self.folder / "redis", self.logs, self.edges, self._keeper)
+            assert server.process is not None
+            self._exit.push_async_callback(server.process.kill)
+        await server.start()
+        watching = asyncio.ensure_future(watch(server, self._part_lost))
+        self._exit.callback(watching.cancel)
+        return server
 
     def _part_lost(self, reason: str) -> None:
         """A part that no run can do without went away by itself."""
@@ -246,7 +265,7 @@ class Chamber:
         await client.version()
         return client
 
-    async def _place_instances(self, names: list[str], store: SqliteStore) -> None:
+    async def _place_instances(self, names: list[str], store: Store) -> None:
         settings = self.settings
         taken: set[int] = set()
         for index, name in enumerate(names):
@@ -261,22 +280,23 @@ class Chamber:
                 "assistants": self.backends.ends["assistants", name],
                 "tool-gateway": self.backends.ends["tool-gateway", name],
                 "tool-results": upstream,
+                **({"store": store.upstream} if store.upstream else {}),
             }
             listens: dict[str, str] = {}
             for offset, (edge, end) in enumerate(ends.items()):
-                fixed = f"127.0.0.1:{settings.base_port + 3 * index + offset}" if settings.base_port else "127.0.0.1:0"
+                fixed = f"127.0.0.1:{settings.base_port + len(ends) * index + offset}" if settings.base_port else "127.0.0.1:0"
                 listens[edge] = await self.edges.open(edge, name, end, fixed)
             environ = self.addresses[name] = {
                 "PORT": str(port),
                 "INSTANCE_ID": name,
-                "STATE_DIR": str(store.path.parent),
+                "STATE_DIR": str(self.state),
                 "ASSISTANTS_BASE_URL": f"http://{listens['assistants']}/v1",
                 "OPENAI_BASE_URL": f"http://{listens['assistants']}/v1",
                 "OPENAI_API_KEY": "sk-anechoic-no-secret",
                 "ASSISTANT_ID": self.assistant_id,
                 "TOOL_GATEWAY_URL": f"http://{listens['tool-gateway']}",
                 "TOOL_RESULTS_URL": f"http://{listens['tool-results']}/tool-results",
-                "STORE_URL": store.url,
+                **store.environ(listens.get("store")),
                 "POLL_INTERVAL": f"{settings.poll_interval:g}",
                 "TOOL_TIMEOUT": f"{settings.tool_timeout:g}",
                 "CLIENT_TIMEOUT": f"{settings.client_timeout:g}",

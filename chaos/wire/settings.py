@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from chaos.wire import store as stores
 from chaos.wire.errors import WireError
 from chaos.words import unknown
 from fakes.gateway.profile import Profile
@@ -87,6 +88,8 @@ class Settings:
     environ: Mapping[str, str] = dataclasses.field(default_factory=dict)
     setup_command: str | None = None
     teardown_command: str | None = None
+    store: str = "sqlite"
+    """sqlite, redis (a server that the run starts), or redis://host:port/db"""
     toxiproxy: str | None = None
     base_port: int | None = None
     """first of the fixed ports of the edges; None takes free ones"""
@@ -111,3 +114,4 @@ class Settings:
         for name in ("poll_interval", "tool_timeout", "client_timeout", "ready_timeout", "turn_budget", "quiesce_budget"):
             if getattr(self, name) <= 0:
                 raise WireError(f"{name}={getattr(self, name)} must be more than 0 seconds")
+        stores.check(self.store)

@@ -12,7 +12,7 @@ from chaos.nemesis import Heal, Moot
 from chaos.vocabulary import SIMULATION_ONLY
 from chaos.wire.edges import Edges
 from chaos.wire.instances import Instance, Instances
-from chaos.wire.store import SqliteStore
+from chaos.wire.store import RedisStore, Store
 from fakes.history import Event, History
 from fakes.llm.serving import Serving
 
@@ -25,7 +25,7 @@ class WireWorld:
     edges: Edges
     instances: Instances
     serving: Serving
-    store: SqliteStore
+    store: Store
     driver: Driver[Instance]
 
     def __init__(self, history: History) -> None:
@@ -40,11 +40,13 @@ class WireWorld:
         if fault == "proxy_down":
             return await self.edges.down(args, self._aim.owner(args["which"], cause, self.instances.all))
         if fault == "store_outage":
-            return await self.store.lock.outage(args["seconds"])
+            return await self.store.outage(args["seconds"])
         if fault == "resend_turn":
             return self.driver.resend(cause.conversation if cause else None, args["to"], args["after"]), 0.0, None
         if args["target"] == "replica":
             return await self._replica(fault, args, cause)
+        if args["target"] == "store":
+            return await self._store(fault, args)
         return await self._coordinator(fault, args, cause)
 
     async def _coordinator(self, fault: str, args: Mapping[str, Any], cause: Event | None) -> Done:
@@ -85,6 +87,24 @@ class WireWorld:
             return f"{', '.join(p.name for p in processes)} running again"
 
         return f"SIGSTOP to {', '.join(p.name for p in processes)} for {seconds:g} s", seconds, heal
+
+    async def _store(self, fault: str, args: Mapping[str, Any]) -> Done:
+        store = self.store
+        process = store.process if isinstance(store, RedisStore) else None
+        if not isinstance(store, RedisStore) or process is None:
+            raise OSError("the store is no process of this run: only --store redis starts one")
+        if not process.up or process.paused:
+            raise Moot("the store is down or paused already")
+        if fault == "pause":
+            process.pause()
+
+            async def resume() -> str:
+                process.resume()
+                return "redis running again"
+
+            return f"SIGSTOP to redis for {args['seconds']:g} s", args["seconds"], resume
+        said = await store.down(process, graceful=fault != "kill")
+        return said, args.get("seconds", 0.0), store.start
 
     async def _replica(self, fault: str, args: Mapping[str, Any], cause: Event | None) -> Done:
         wanted = self._aim.replicas(args["which"], cause, self.serving.names)
