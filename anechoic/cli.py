@@ -50,6 +50,9 @@ def gate(
     coordinator: Annotated[str | None, typer.Option(help="A coordinator that comes with the harness: as_deployed, hardened.")] = None,
     command: Annotated[str | None, typer.Option(help="The command line that starts one instance of yours.")] = None,
     url: Annotated[list[str] | None, typer.Option(help="Address of an instance that runs already (repeatable).")] = None,
+    container: Annotated[list[str] | None, typer.Option(help="Name of a container in which an instance runs already, or a label K=V of all of them (repeatable); no other is touched.")] = None,
+    container_port: Annotated[int | None, typer.Option(help="Where the coordinator listens inside its container.")] = None,
+    proxy_host: Annotated[str, typer.Option(help="Address at which the proxies listen, which the coordinator's containers can reach.")] = "127.0.0.1",
     instances: Annotated[int | None, typer.Option(help="How many instances to start [default: 3].")] = None,
     gateway: Annotated[str, typer.Option(help="Gateway profile: keyless, keyed, lookup, fenced (see `anechoic contracts`).")] = "keyless",
     plan: Annotated[list[str] | None, typer.Option(help="Fault plan: a name, several joined by +, or a file (repeatable). "
@@ -85,7 +88,8 @@ def gate(
     from anechoic.commands import gate as do
 
     do.run(
-        coordinator=coordinator, command=command, url=url or [], instances=instances, gateway=gateway, plans=plan or [],
+        coordinator=coordinator, command=command, url=url or [], container=container or [],
+        container_port=container_port, proxy_host=proxy_host, instances=instances, gateway=gateway, plans=plan or [],
         turns=turns, seed=seed, in_flight=in_flight, toxiproxy=toxiproxy, env=env or [], setup_command=setup_command,
         teardown_command=teardown_command, store=store, demand=demand, repeat_submit=repeat_submit, ready_timeout=ready_timeout,
         turn_budget=turn_budget, quiesce=quiesce, base_port=base_port, report_dir=report_dir, junit=junit, summary=summary, baseline=baseline,
@@ -108,7 +112,10 @@ def chaos(
     coordinator: Annotated[str | None, typer.Option(help="A coordinator that comes with the harness.")] = None,
     command: Annotated[str | None, typer.Option(help="The command line that starts one instance of yours.")] = None,
     url: Annotated[list[str] | None, typer.Option(help="Address of an instance that runs already (repeatable).")] = None,
-    instances: Annotated[int, typer.Option(help="How many instances to start.")] = 3,
+    container: Annotated[list[str] | None, typer.Option(help="Name of a container in which an instance runs already, or a label K=V of all of them (repeatable); no other is touched.")] = None,
+    container_port: Annotated[int | None, typer.Option(help="Where the coordinator listens inside its container.")] = None,
+    proxy_host: Annotated[str, typer.Option(help="Address at which the proxies listen, which the coordinator's containers can reach.")] = "127.0.0.1",
+    instances: Annotated[int | None, typer.Option(help="How many instances to start [default: 3].")] = None,
     gateway: Annotated[str, typer.Option(help="Gateway profile.")] = "keyless",
     time: Annotated[str, typer.Option("--for", help="How long: 90s, 30m, 2h.")] = "10m",
     turns: Annotated[int, typer.Option(help="Turns in each round.")] = 100,
@@ -130,7 +137,8 @@ def chaos(
     from anechoic.commands import chaos as do
 
     do.run(
-        coordinator=coordinator, command=command, url=url or [], instances=instances, gateway=gateway, time=time, turns=turns,
+        coordinator=coordinator, command=command, url=url or [], container=container or [],
+        container_port=container_port, proxy_host=proxy_host, instances=instances, gateway=gateway, time=time, turns=turns,
         seed=seed, in_flight=in_flight, toxiproxy=toxiproxy, env=env or [], setup_command=setup_command,
         teardown_command=teardown_command, store=store, max_failures=max_failures, only_round=only_round, report_dir=report_dir,
         junit=junit, summary=summary, baseline=baseline,

@@ -18,10 +18,11 @@ from anechoic import baseline
 from anechoic.baseline import Baseline
 from anechoic.budget import Budget
 from chaos import builtin, schedule
+from chaos.containers import chamber as containers
 from chaos.nemesis import PlanNemesis
 from chaos.plan import Plan, PlanError
 from chaos.turns import Turn, make
-from chaos.vocabulary import SIMULATION_ONLY
+from chaos.vocabulary import CONTAINERS_ONLY, SIMULATION_ONLY
 from chaos.wire.chamber import Chamber
 from chaos.wire.errors import WireError
 from chaos.wire.settings import Settings
@@ -99,7 +100,7 @@ async def run(gate: Gate, observer: Observer) -> Outcome:
         "settings": _numbers(gate.settings),
     }
     observer.phase("starting fakes, proxies and coordinators")
-    chamber = Chamber(gate.settings, header=header, say=observer.say, placed=observer.placed)
+    chamber = containers.chamber(gate.settings, header=header, say=observer.say, placed=observer.placed)
     chamber.history.subscribe(observer.event)
     if gate.settings.report_dir is not None:
         write(gate.settings.report_dir / "plan.json", {
@@ -198,7 +199,7 @@ def usable_plans(settings: Settings) -> tuple[list[Plan], list[str]]:
     """Those of the built-in set that can be carried out here, and the names of those that break what this run did not start."""
     plans = builtin.default_set()
     usable = [plan for plan in plans if unusable(plan, settings) is None]
-    return usable, [plan.name for plan in plans if plan not in usable and plan.needs_server is None]
+    return usable, [plan.name for plan in plans if plan not in usable and _kills(plan)]
 
 
 def unusable(plan: Plan, settings: Settings) -> str | None:
@@ -209,7 +210,9 @@ def unusable(plan: Plan, settings: Settings) -> str | None:
         return (
             "kills or pauses the coordinator, which is given by --url: this run did not start it. Give it with --command"
         )
-    if plan.needs_server == "own" and settings.store != REDIS:
+    if plan.faults & CONTAINERS_ONLY and not (settings.layout or settings.coordinator.containers):
+        return "disconnects containers, and here are processes. Use proxy_down, or run it in containers"
+    if plan.needs_server == "own" and settings.store != REDIS and settings.layout is None:
         return f"breaks the process of the store, and this run starts none (--store {settings.store}). Use --store redis"
     if plan.needs_server and settings.store == SQLITE:
         return "breaks the way to the store, which is a file that has no proxy. Use --store redis"

@@ -49,6 +49,8 @@ WORLD_FAULTS: Mapping[str, FaultKind] = {
         _kind("restart", "SIGTERM, a graceful stop, and started again at once", target=_TARGET, which=_WHICH),
         _kind("terminate", "SIGTERM, a graceful stop, started again after a while",
               target=_TARGET, which=_WHICH, seconds=Param(float, 1.0, "how long it stays down")),
+        _kind("disconnect", "take a container off its networks for some time (in containers only)",
+              target=_TARGET, which=_WHICH, seconds=Param(float, 1.0, "how long it is cut off")),
         _kind("resend_turn", "deliver the conversation's turn once more",
               to=Param(("same", "other", "any"), "other", "which instance gets it"),
               after=Param(float, 0.0, "seconds to wait first")),
@@ -65,6 +67,8 @@ WORLD_FAULTS: Mapping[str, FaultKind] = {
 }
 SIMULATION_ONLY = frozenset({"network", "clock_jump"})
 """Words that have no meaning on the wire."""
+CONTAINERS_ONLY = frozenset({"disconnect"})
+"""Words that have a meaning only where instances are containers."""
 
 FAULTS: Mapping[str, FaultKind] = {**FAKE_FAULTS, **WORLD_FAULTS}
 

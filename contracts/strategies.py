@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from chaos.plan import Rule
-from chaos.vocabulary import FAULTS, SIMULATION_ONLY
+from chaos.vocabulary import CONTAINERS_ONLY, FAULTS, SIMULATION_ONLY
 from contracts.case import KNOWN_TOOLS, REPEATS, TWIN, Case, CaseTurn, rules_of
 from contracts.profiles import RetryBudget
 from fakes.faults import FAKE_FAULTS
@@ -123,7 +123,7 @@ def moves(profile: Profile, world: str = "simulation") -> tuple[Move, ...]:
     """
     out: list[Move] = []
     for name in FAULTS:
-        if name in OFF or (world != "simulation" and name in SIMULATION_ONLY):
+        if name in OFF or name in CONTAINERS_ONLY or (world != "simulation" and name in SIMULATION_ONLY):
             continue
         values = list(_TOXICS) if name == "toxic" else _combinations(_CHOICES.get(name, {}))
         args = tuple(a for a in values if _fair(profile, name, a))

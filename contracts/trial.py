@@ -7,10 +7,10 @@ import dataclasses
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any, Protocol
 
+from chaos.containers.chamber import chamber as chamber_of
 from chaos.simulation import simulate
 from chaos.simulation.imports import prepare
 from chaos.simulation.settings import Settings as SimulationSettings
-from chaos.wire.chamber import Chamber
 from chaos.wire.settings import Coordinator as Started
 from chaos.wire.settings import Settings as WireSettings
 from contracts.case import Case
@@ -144,7 +144,7 @@ class OnWire:
             repeat_submit=first.repeat_submit, in_flight=IN_FLIGHT, **more,
         )
         owner: dict[str, int] = {}
-        async with Chamber(settings, say=self._say) as chamber:
+        async with chamber_of(settings, say=self._say) as chamber:
             turns = []
             for number, case in enumerate(cases):
                 for turn, plan in case.bound(salt=f"{number}x" if len(cases) > 1 else ""):

@@ -17,21 +17,23 @@ from chaos.wire.settings import Settings
 
 
 def run(
-    *, coordinator: str | None, command: str | None, url: list[str], instances: int, gateway: str, time: str, turns: int,
+    *, coordinator: str | None, command: str | None, url: list[str], container: list[str],
+    container_port: int | None, proxy_host: str, instances: int | None, gateway: str, time: str, turns: int,
     seed: int | None, in_flight: int, toxiproxy: str | None, env: list[str], setup_command: str | None,
     teardown_command: str | None, store: str, max_failures: int, only_round: int | None, report_dir: Path | None,
     junit: Path | None, summary: Path | None, baseline: Path | None,
 ) -> None:
     """Run, or go on with, a campaign; exit code of its worst round."""
-    tested = options.coordinator(coordinator, command, url)
+    tested = options.coordinator(coordinator, command, url, container)
     try:
         seconds = seconds_of(time, "--for")
-        settings = Settings(
-            coordinator=tested, gateway=options.profile(gateway), instances=len(tested.urls) or instances, in_flight=in_flight,
+        settings = options.placed(Settings(
+            coordinator=tested, gateway=options.profile(gateway), instances=options.instances(tested, instances),
+            in_flight=in_flight, container_port=container_port, proxy_host=proxy_host,
             environ=options.environ(env), setup_command=setup_command, teardown_command=teardown_command, store=store,
             toxiproxy=toxiproxy,
-            base_port=options.URL_BASE_PORT if tested.urls else None, report_dir=options.report_dir(report_dir),
-        )
+            base_port=None if tested.started else options.URL_BASE_PORT, report_dir=options.report_dir(report_dir),
+        ))
         going = campaign.resume(settings, seed, turns, lambda: options.seed_or_new(None))
     except (WireError, campaign.CampaignError, NoDuration) as error:
         exits.invalid(error)

@@ -21,7 +21,8 @@ REPEATS = ("400", "200", "409")
 
 
 def run(
-    *, coordinator: str | None, command: str | None, url: list[str], instances: int | None, gateway: str, plans: list[str],
+    *, coordinator: str | None, command: str | None, url: list[str], container: list[str],
+    container_port: int | None, proxy_host: str, instances: int | None, gateway: str, plans: list[str],
     turns: int, seed: int | None, in_flight: int, toxiproxy: str | None, env: list[str], setup_command: str | None,
     teardown_command: str | None, store: str, demand: str | None, repeat_submit: str, ready_timeout: float, turn_budget: float,
     quiesce: float, base_port: int | None,
@@ -35,7 +36,8 @@ def run(
         from anechoic.commands import search
 
         search.run(
-            coordinator=coordinator, command=command, url=url, instances=instances, gateway=gateway, plans=plans, seed=seed,
+            coordinator=coordinator, command=command, url=url, container=container, instances=instances, gateway=gateway,
+            plans=plans, seed=seed,
             toxiproxy=toxiproxy, env=env, setup_command=setup_command, teardown_command=teardown_command,
             store=store, demand=demand, repeat_submit=repeat_submit,
             ready_timeout=ready_timeout, turn_budget=turn_budget, quiesce=quiesce, report_dir=report_dir,
@@ -45,24 +47,22 @@ def run(
     for flag, given in (("--max-time", more.get("max_time")), ("--derandomize", more.get("derandomize"))):
         if given:
             exits.invalid(f"{flag} is about a search: give --examples or --world simulation as well")
-    tested = options.coordinator(coordinator, command, url)
-    if tested.urls and instances not in (None, len(tested.urls)):
-        exits.invalid(f"--instances {instances} beside {len(tested.urls)} --url: each running instance has its own --url")
+    tested = options.coordinator(coordinator, command, url, container)
     if repeat_submit not in REPEATS:
         exits.invalid(unknown("--repeat-submit", repeat_submit, REPEATS))
     if turns < 1:
         exits.invalid(f"--turns {turns} must be at least 1; a run without a turn proves nothing")
     seed = options.seed_or_new(seed)
     try:
-        settings = Settings(
-            coordinator=tested, gateway=options.profile(gateway), seed=seed,
-            instances=len(tested.urls) if tested.urls else 3 if instances is None else instances,
+        settings = options.placed(Settings(
+            coordinator=tested, gateway=options.profile(gateway), seed=seed, container_port=container_port,
+            proxy_host=proxy_host, instances=options.instances(tested, instances),
             in_flight=in_flight, environ=options.environ(env), setup_command=setup_command,
             teardown_command=teardown_command, store=store, toxiproxy=toxiproxy,
-            base_port=base_port if base_port is not None else options.URL_BASE_PORT if tested.urls else None,
+            base_port=base_port if base_port is not None else None if tested.started else options.URL_BASE_PORT,
             repeat_submit=repeat_submit, ready_timeout=ready_timeout, turn_budget=turn_budget, quiesce_budget=quiesce,
             report_dir=options.report_dir(report_dir),
-        )
+        ))
     except WireError as error:
         exits.invalid(error)
     asked = gate.Gate(

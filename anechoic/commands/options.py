@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import shlex
 import sys
@@ -13,9 +14,10 @@ from anechoic.budget import Budget, NoDuration, seconds_of
 from anechoic.exits import invalid
 from anechoic.report.files import Reports
 from chaos import builtin
+from chaos.containers.layout import REPORT, Layout
 from chaos.plan import Plan, PlanError
 from chaos.wire.errors import WireError
-from chaos.wire.settings import Coordinator, by_command, by_name, by_url
+from chaos.wire.settings import Coordinator, Settings, by_command, by_containers, by_name, by_url
 from chaos.words import unknown
 from fakes.gateway.profile import PROFILES, Profile
 
@@ -44,18 +46,47 @@ def plans(texts: Sequence[str]) -> list[Plan] | None:
         invalid(error)
 
 
-def coordinator(name: str | None, command: str | None, urls: Sequence[str]) -> Coordinator:
-    """The one coordinator that was asked for."""
-    given = [flag for flag, value in (("--coordinator", name), ("--command", command), ("--url", urls)) if value]
+def coordinator(
+    name: str | None, command: str | None, urls: Sequence[str], containers: Sequence[str] = ()
+) -> Coordinator:
+    """The one coordinator that was asked for; in a compose project that of the project."""
+    ways = (("--coordinator", name), ("--command", command), ("--url", urls), ("--container", containers))
+    given = [flag for flag, value in ways if value]
+    layout = project()
+    if layout is not None:
+        if given:
+            invalid(f"{given[0]} beside the containers of {layout.project}: the compose file says what runs there")
+        return layout.coordinator()
     if len(given) != 1:
         seen = " and ".join(given) if given else "none of them"
-        invalid(f"give one of --coordinator, --command or --url; seen: {seen}")
+        invalid(f"give one of --coordinator, --command, --url or --container; seen: {seen}")
     try:
+        if containers:
+            return by_containers(tuple(containers))
         if name:
             return by_name(name)
         return by_command(command) if command else by_url(tuple(urls))
     except WireError as error:
         invalid(error)
+
+
+def project() -> Layout | None:
+    """The compose project that this process is a part of."""
+    return Layout.from_environ(os.environ)
+
+
+def placed(settings: Settings) -> Settings:
+    """The same settings, in the compose project where there is one."""
+    layout = project()
+    return settings if layout is None else layout.applied(settings)
+
+
+def instances(tested: Coordinator, asked: int | None) -> int:
+    """How many instances: as many as run already where they are named one by one, else as many as were asked for, or 3."""
+    named = len(tested.urls) or (0 if any("=" in name for name in tested.containers) else len(tested.containers))
+    if named and asked not in (None, named):
+        invalid(f"--instances {asked} beside {named} that run already: each has its own --url or --container")
+    return named or (3 if asked is None else asked)
 
 
 def environ(pairs: Sequence[str]) -> dict[str, str]:
@@ -88,7 +119,9 @@ def reproduce(seed: int) -> str:
 
 
 def report_dir(path: Path | None) -> Path | None:
-    """The report directory, made if need be."""
+    """The report directory, made if need be; that of the compose project where none is given."""
+    if path is None and project() is not None:
+        path = REPORT
     if path is not None:
         try:
             path.mkdir(parents=True, exist_ok=True)

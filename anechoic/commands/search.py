@@ -25,7 +25,8 @@ from contracts.property import EXAMPLES, Found
 
 
 def run(
-    *, coordinator: str | None, command: str | None, url: list[str], instances: int | None, gateway: str, plans: list[str],
+    *, coordinator: str | None, command: str | None, url: list[str], container: list[str],
+    instances: int | None, gateway: str, plans: list[str],
     seed: int | None, toxiproxy: str | None, env: list[str], setup_command: str | None,
     teardown_command: str | None, store: str, demand: str | None,
     repeat_submit: str, ready_timeout: float, turn_budget: float, quiesce: float, report_dir: Path | None,
@@ -54,10 +55,10 @@ def run(
     if world == "simulation":
         if store != SQLITE:
             exits.invalid(f"--store {store} beside --world simulation: the store is a file there; use --world wire")
-        word, by = _simulated(coordinator, command, url), "name"
+        word, by = _simulated(coordinator, command, url or container), "name"
     else:
-        if url:
-            exits.invalid("--url beside --examples: a search starts and kills instances; give --coordinator or --command")
+        if url or container or options.project() is not None:
+            exits.invalid("a search starts instances afresh for each batch: give --coordinator or --command, none that runs")
         started = options.coordinator(coordinator, command, url)
         word, by = started.label, "name" if coordinator else "command"
         more = {
@@ -92,8 +93,8 @@ def run(
 def _simulated(coordinator: str | None, command: str | None, url: list[str]) -> str:
     if command or url:
         exits.invalid(
-            "--command and --url name processes, which no simulation can run: give --coordinator with module:attribute "
-            "(or a name), or use --world wire"
+            "--command, --url and --container name processes, which no simulation can run: give --coordinator with "
+            "module:attribute (or a name), or use --world wire"
         )
     if not coordinator:
         exits.invalid("give --coordinator: a name such as hardened, or module:attribute")

@@ -15,6 +15,7 @@ from chaos.simulation.network import Edge, Network, Trouble
 from chaos.simulation.serving import SimulatedServing
 from chaos.simulation.store import SimulatedStore
 from chaos.simulation.toxics import Toxic, ToxicError
+from chaos.vocabulary import CONTAINERS_ONLY
 from fakes.history import Event, History
 
 Done = tuple[str, float, Heal | None]
@@ -194,6 +195,8 @@ class SimulatedWorld:
 def check(plans: Iterable[Plan]) -> None:
     """Raises PlanError for a fault that has no meaning in the simulation."""
     for plan in plans:
+        if only := plan.faults & CONTAINERS_ONLY:
+            raise PlanError(f"plan {plan.name!r} uses {', '.join(only)}, which only containers can do: use proxy_down here")
         if plan.needs_server:
             raise PlanError(
                 f"plan {plan.name!r} breaks a store that is a server, and in the simulation it is a file: use store_outage, "

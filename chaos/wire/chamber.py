@@ -34,16 +34,17 @@ from chaos.wire.backends import Backends
 from chaos.wire.door import HttpDoor
 from chaos.wire.edges import Edges
 from chaos.wire.errors import WireError
-from chaos.wire.instances import Instances
+from chaos.wire.instances import Instances, Unit
 from chaos.wire.keeper import Keeper
 from chaos.wire.logs import Logs
 from chaos.wire.ports import free_port
+from chaos.wire.process import Process
 from chaos.wire.settings import Settings
 from chaos.wire.side import Side
 from chaos.wire.store import ANSWER, REDIS, SQLITE, RedisStore, SqliteStore, Store, own_redis, watch
 from chaos.wire.world import WireWorld
 from fakes import history as h
-from fakes.llm.serving import Serving
+from fakes.llm.serving import Serving, ServingError
 
 T = TypeVar("T")
 
@@ -167,13 +168,17 @@ class Chamber:
         self.http = await stack.enter_async_context(
             aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), trust_env=False)
         )
+        await self._prepare()
         toxiproxy = await self._toxiproxy()
         self.backends = self._backends()
         stack.push_async_callback(self.backends.stop)
         self.world.serving = self.backends.serving
-        self.world.edges = self.edges = Edges(toxiproxy, self._prefix)
+        self.world.edges = self.edges = self._edges(toxiproxy)
         stack.push_async_callback(self.edges.close)
-        router = await self.backends.start_serving()
+        try:
+            router = await self.backends.start_serving()
+        except ServingError as error:
+            raise WireError(str(error)) from None
         self.llm_url = f"http://{await self.edges.open('llm', None, router)}"
         names = [f"coordinator-{i + 1}" for i in range(settings.instances)]
         self.assistant_id = await self.backends.start(self.llm_url, names)
@@ -207,11 +212,21 @@ class Chamber:
         if settings.fakes is None:
             return Backends(settings, self.history, self.nemesis, self.token, self.logs)
         logs = Logs(self.logs)
-        serving = Serving(
-            self.history, self.nemesis, replicas=settings.replicas, profile=settings.latency_profile, seed=settings.seed,
-            log=logs.open("llm-serve.log"),
-        )
+        serving = self._serving(logs.open("llm-serve.log"))
         return RemoteBackends(settings, self.history, self.nemesis, settings.fakes, serving, logs, lost=self._part_lost)
+
+    async def _prepare(self) -> None:
+        """Whatever has to be there before the first part is started."""
+
+    def _serving(self, log: Callable[[str], None]) -> Serving:
+        settings = self.settings
+        return Serving(
+            self.history, self.nemesis, replicas=settings.replicas, profile=settings.latency_profile, seed=settings.seed,
+            log=log,
+        )
+
+    def _edges(self, toxiproxy: Toxiproxy) -> Edges:
+        return Edges(toxiproxy, self._prefix, self.settings.proxy_host)
 
     async def _store(self) -> Store:
         word = self.settings.store
@@ -269,13 +284,7 @@ class Chamber:
         settings = self.settings
         taken: set[int] = set()
         for index, name in enumerate(names):
-            if settings.coordinator.killable:
-                port = free_port(taken)
-                upstream = f"127.0.0.1:{port}"
-            else:
-                url = settings.coordinator.urls[index]
-                port = int(url.rsplit(":", 1)[1].split("/")[0]) if url.count(":") > 1 else 80
-                upstream = url.split("//", 1)[1].rstrip("/")
+            port, upstream = self._address(index, taken)
             ends = {
                 "assistants": self.backends.ends["assistants", name],
                 "tool-gateway": self.backends.ends["tool-gateway", name],
@@ -284,7 +293,7 @@ class Chamber:
             }
             listens: dict[str, str] = {}
             for offset, (edge, end) in enumerate(ends.items()):
-                fixed = f"127.0.0.1:{settings.base_port + len(ends) * index + offset}" if settings.base_port else "127.0.0.1:0"
+                fixed = settings.base_port + len(ends) * index + offset if settings.base_port else 0
                 listens[edge] = await self.edges.open(edge, name, end, fixed)
             environ = self.addresses[name] = {
                 "PORT": str(port),
@@ -304,13 +313,24 @@ class Chamber:
                 "no_proxy": "127.0.0.1,localhost",
                 **settings.environ,
             }
-            if settings.coordinator.killable:
-                assert self._keeper is not None
-                self.instances.add_command(
-                    name, port, settings.coordinator.command, {**os.environ, **environ}, self.logs, self._keeper
-                )
-            else:
-                self.instances.add_url(name, settings.coordinator.urls[index])
+            self.instances.add(name, f"http://{upstream}", self._unit(index, name, {**os.environ, **environ}))
+
+    def _address(self, index: int, taken: set[int]) -> tuple[int, str]:
+        """The port that an instance listens on, and host:port where the harness reaches it."""
+        urls = self.settings.coordinator.urls
+        if not urls:
+            port = free_port(taken)
+            return port, f"127.0.0.1:{port}"
+        url = urls[index]
+        port = int(url.rsplit(":", 1)[1].split("/")[0]) if url.count(":") > 1 else 80
+        return port, url.split("//", 1)[1].rstrip("/")
+
+    def _unit(self, index: int, name: str, environ: dict[str, str]) -> Unit | None:
+        """What is started and broken as that instance; None where somebody else has started it."""
+        if self.settings.coordinator.urls:
+            return None
+        assert self._keeper is not None
+        return Process(name, self.settings.coordinator.command, environ, self.logs, self._keeper)
 
     async def _in_doubt(self, name: str, url: str) -> None:
         try:

@@ -19,20 +19,25 @@ from chaos.toxiproxy.client import NotFound, Toxiproxy, ToxiproxyError
 class Edges:
     """The proxies of one run, on the embedded server or on a real one; on the latter only our own are ever touched."""
 
-    def __init__(self, toxiproxy: Toxiproxy, prefix: str) -> None:
+    def __init__(self, toxiproxy: Toxiproxy, prefix: str, host: str = "127.0.0.1", known_as: str | None = None) -> None:
         self._toxiproxy = toxiproxy
+        self._host = host
+        self._known_as = known_as or host
         self._prefix = prefix
         self._names: dict[tuple[str, str | None], str] = {}
         self._toxics = 0
         self._down: Counter[str] = Counter()
         self._switching = asyncio.Lock()  # a switch takes a round trip, and two are not to pass each other
 
-    async def open(self, edge: str, instance: str | None, upstream: str, listen: str = "127.0.0.1:0") -> str:
-        """A proxy in front of `upstream` (host:port) for one instance, or for all; returns where it listens."""
+    async def open(self, edge: str, instance: str | None, upstream: str, port: int = 0) -> str:
+        """A proxy in front of `upstream` (host:port) for one instance, or for all; host:port where it is reached.
+
+        Port 0 takes a free one.
+        """
         name = f"{self._prefix}-{edge}" + (f"-{instance}" if instance else "")
-        made = await self._toxiproxy.create(name, upstream, listen)
+        made = await self._toxiproxy.create(name, upstream, f"{self._host}:{port}")
         self._names[edge, instance] = name
-        return made.listen
+        return f"{self._known_as}:{made.port}"
 
     async def close(self) -> None:
         """Remove every proxy of this run."""

@@ -5,16 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import aiohttp
 import psutil
 
 from chaos.wire.errors import WireError
-from chaos.wire.keeper import Keeper
-from chaos.wire.process import Process
 from fakes.history import History, InstanceExited, InstanceReady, InstanceStarted
 
 STOP_PATIENCE = 5.0
@@ -23,10 +20,83 @@ PROGRESS = 10.0
 """Seconds of waiting for an instance after which it is told what is waited for, again and again."""
 
 
-class Instance:
-    """One instance: its name, where it listens, and its process (None when somebody else started it)."""
+class Unit(Protocol):
+    """What is behind an instance that can be broken: a process, or a container. `life` counts its starts from 1."""
 
-    def __init__(self, name: str, url: str, process: Process | None) -> None:
+    name: str
+    life: int
+    paused: bool
+
+    @property
+    def command(self) -> Sequence[str]:
+        """What it runs, for people."""
+        ...
+
+    @property
+    def where(self) -> str:
+        """Where to find it, for people."""
+        ...
+
+    @property
+    def up(self) -> bool:
+        """Whether it has not ended in this life."""
+        ...
+
+    @property
+    def pid(self) -> int | None:
+        """Process id, None where there is none here."""
+        ...
+
+    @property
+    def code(self) -> int | None:
+        """Exit code of this life, None while it is up."""
+        ...
+
+    async def start(self) -> None:
+        """Start the next life. Raises WireError when it cannot be started at all."""
+        ...
+
+    async def wait(self) -> int:
+        """Until it ends; its exit code."""
+        ...
+
+    async def kill(self) -> None:
+        """A crash; returns when it is over."""
+        ...
+
+    async def terminate(self, patience: float) -> bool:
+        """A graceful stop, a crash after `patience` seconds; False when the latter was needed."""
+        ...
+
+    async def pause(self) -> None:
+        """Have it stand still."""
+        ...
+
+    async def resume(self) -> None:
+        """Let it go on."""
+        ...
+
+    async def disconnect(self) -> str:
+        """Cut it off from every network; from which. Raises OSError where that cannot be done."""
+        ...
+
+    async def reconnect(self) -> None:
+        """Put it back on the networks that it was cut off from."""
+        ...
+
+    async def give_back(self, patience: float) -> None:
+        """The run is over: leave nothing of it."""
+        ...
+
+    def last_words(self) -> str:
+        """Its last lines of output."""
+        ...
+
+
+class Instance:
+    """One instance: its name, where it listens, and its process or container (None when somebody else started it)."""
+
+    def __init__(self, name: str, url: str, process: Unit | None) -> None:
         self.name = name
         self.url = url.rstrip("/")
         self.process = process
@@ -58,15 +128,9 @@ class Instances:
     def __getitem__(self, name: str) -> Instance:
         return next(i for i in self.all if i.name == name)
 
-    def add_command(
-        self, name: str, port: int, command: Sequence[str], environ: Mapping[str, str], output: Path, keeper: Keeper
-    ) -> None:
-        """An instance that this run starts itself."""
-        self.all.append(Instance(name, f"http://127.0.0.1:{port}", Process(name, command, environ, output, keeper)))
-
-    def add_url(self, name: str, url: str) -> None:
-        """An instance that is running already."""
-        self.all.append(Instance(name, url, None))
+    def add(self, name: str, url: str, unit: Unit | None) -> None:
+        """One more instance; `unit` is None for one that somebody else has started."""
+        self.all.append(Instance(name, url, unit))
 
     async def start(self) -> None:
         """Start all and wait until each answers /healthz. Raises WireError with the last words of the first that does not."""
@@ -94,26 +158,25 @@ class Instances:
             raise WireError(f"{instance.name} was not started by this run, so it cannot be killed (it is given by --url)")
         instance.wanted = False
         instance.ready.clear()
-        pid = process.pid
+        where = process.where
         if graceful:
             within = await process.terminate(STOP_PATIENCE)
             forced = "" if within else f", but only by SIGKILL after {STOP_PATIENCE:g} s"
-            return f"{instance.name} (pid {pid}) stopped{forced}"
+            return f"{instance.name} ({where}) stopped{forced}"
         await process.kill()
-        return f"{instance.name} (pid {pid}) killed"
+        return f"{instance.name} ({where}) killed"
 
     async def stop(self) -> None:
-        """SIGTERM to all, SIGKILL where that is not enough; returns when all are gone."""
-        running = [i for i in self.all if i.process is not None and i.process.up]
+        """Give every unit back; returns when all that this run started are gone."""
         for instance in self.all:
             instance.wanted = False
-        await asyncio.gather(*(i.process.terminate(STOP_PATIENCE) for i in running if i.process is not None))
+        await asyncio.gather(*(i.process.give_back(STOP_PATIENCE) for i in self.all if i.process is not None))
         for instance in self.all:
-            if instance.process is not None:
-                await _quietly(instance.process.kill())
+            if instance.process is not None and instance.process.up and instance.name in self._watchers:
+                self._watchers[instance.name].cancel()  # it goes on running, and is nothing of this run any more
         await asyncio.gather(*self._watchers.values(), return_exceptions=True)
 
-    async def _watch(self, instance: Instance, process: Process) -> None:
+    async def _watch(self, instance: Instance, process: Unit) -> None:
         life = process.life
         code = await process.wait()
         expected = not instance.wanted
@@ -213,8 +276,3 @@ async def _all(coroutines: Any) -> None:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def _quietly(coroutine: Any) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        await coroutine

@@ -48,6 +48,11 @@ class Process:
         return self._process.pid if self._process is not None else None
 
     @property
+    def where(self) -> str:
+        """Its process id, in words."""
+        return f"pid {self.pid}"
+
+    @property
     def code(self) -> int | None:
         """Exit code of this life, negative for a signal; None while it is up."""
         return self._process.returncode if self._process is not None else None
@@ -82,7 +87,7 @@ class Process:
 
     async def terminate(self, patience: float) -> bool:
         """SIGTERM to the group, SIGKILL after `patience` seconds; False when the latter was needed."""
-        self.resume()
+        await self.resume()
         self._signal(signal.SIGTERM)
         try:
             await asyncio.wait_for(self.wait(), patience)
@@ -92,16 +97,30 @@ class Process:
         await self.kill()
         return graceful
 
-    def pause(self) -> None:
+    async def pause(self) -> None:
         """SIGSTOP to the group."""
         self._signal(signal.SIGSTOP)
         self.paused = True
 
-    def resume(self) -> None:
+    async def resume(self) -> None:
         """SIGCONT to the group."""
         if self.paused:
             self._signal(signal.SIGCONT)
             self.paused = False
+
+    async def disconnect(self) -> str:
+        """Not for a process: it shares the machine's network. Raises OSError."""
+        raise OSError(f"{self.name} is a process, which cannot be taken off a network; proxy_down cuts its edges")
+
+    async def reconnect(self) -> None:
+        """Nothing was cut off."""
+
+    async def give_back(self, patience: float) -> None:
+        """SIGTERM, SIGKILL where that is not enough; nothing of its group is left when this returns."""
+        if self.up:
+            await self.terminate(patience)
+        with contextlib.suppress(ProcessLookupError):
+            await self.kill()
 
     def last_words(self) -> str:
         """The last 20 lines of standard error, or of standard output where there is no error output."""

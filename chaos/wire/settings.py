@@ -9,11 +9,15 @@ import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from chaos.wire import store as stores
 from chaos.wire.errors import WireError
 from chaos.words import unknown
 from fakes.gateway.profile import Profile
+
+if TYPE_CHECKING:
+    from chaos.containers.layout import Layout
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -23,11 +27,18 @@ class Coordinator:
     label: str
     command: tuple[str, ...] = ()
     urls: tuple[str, ...] = ()
+    containers: tuple[str, ...] = ()
+    """names of containers, one for each instance, or labels (K=V) that they carry"""
 
     @property
     def killable(self) -> bool:
-        """Whether this run starts it, and so may kill it."""
+        """Whether this run may kill it: it starts it, or was given its containers."""
         return not self.urls
+
+    @property
+    def started(self) -> bool:
+        """Whether this run starts it, and so tells it where everything is."""
+        return bool(self.command)
 
 
 def reference_coordinators() -> list[str]:
@@ -56,6 +67,11 @@ def by_command(command: str) -> Coordinator:
     if shutil.which(words[0]) is None:
         raise WireError(f"--command {command!r}: no program {words[0]!r} on PATH or at that path")
     return Coordinator(command, tuple(words))
+
+
+def by_containers(names: tuple[str, ...]) -> Coordinator:
+    """Instances that run in containers already: their names or ids, or one label K=V that all of them carry."""
+    return Coordinator(", ".join(names), containers=names)
 
 
 def by_url(urls: tuple[str, ...]) -> Coordinator:
@@ -93,8 +109,14 @@ class Settings:
     toxiproxy: str | None = None
     base_port: int | None = None
     """first of the fixed ports of the edges; None takes free ones"""
+    proxy_host: str = "127.0.0.1"
+    """the address at which the proxies listen; the coordinators are to reach it"""
     fakes: RemoteFakes | None = None
     """where the fakes are; None has them in this process"""
+    layout: Layout | None = None
+    """the project of containers that the harness is a part of"""
+    container_port: int | None = None
+    """where the coordinator listens inside its container; None finds out"""
     replicas: int = 3
     latency_profile: str = "ci"
     repeat_submit: str = "400"

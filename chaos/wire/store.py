@@ -16,6 +16,7 @@ from chaos.nemesis import Heal
 from chaos.outage import WriteLock
 from chaos.wire.edges import Edges
 from chaos.wire.errors import WireError
+from chaos.wire.instances import Unit
 from chaos.wire.keeper import Keeper
 from chaos.wire.ports import free_port
 from chaos.wire.process import Process
@@ -93,7 +94,7 @@ class RedisStore:
         url: redis://[user:password@]host:port/db.
     """
 
-    def __init__(self, url: str, edges: Edges, process: Process | None = None) -> None:
+    def __init__(self, url: str, edges: Edges, process: Unit | None = None) -> None:
         parts = urlsplit(url)
         try:
             host, port = parts.hostname, parts.port or 6379
@@ -128,15 +129,15 @@ class RedisStore:
         self.wanted = True
         return f"{self.upstream} answers again"
 
-    async def down(self, process: Process, *, graceful: bool) -> str:
+    async def down(self, process: Unit, *, graceful: bool) -> str:
         """Take the run's own server down on purpose; how it went, in a few words."""
         self.wanted = False
-        pid = process.pid
+        where = process.where
         if graceful:
             await process.terminate(STOP_PATIENCE)
         else:
             await process.kill()
-        return f"redis (pid {pid}) {'stopped' if graceful else 'killed'}"
+        return f"redis ({where}) {'stopped' if graceful else 'killed'}"
 
     async def ready(self, within: float) -> None:
         """Wait until it answers. Raises WireError."""
@@ -158,6 +159,14 @@ class RedisStore:
     def last_words(self) -> str:
         """The end of the server's log, where this run has started it."""
         return "" if self.process is None else f"  its last lines:\n{self.process.last_words()}"
+
+    async def empty(self) -> None:
+        """Forget everything: for a server that is this run's alone."""
+        async with asyncio.timeout(ANSWER):
+            reader, writer = await asyncio.open_connection(self._host, self._port)
+            writer.write(b"FLUSHALL\r\n")
+            await reader.readline()
+            writer.close()
 
     async def _ping(self) -> str | None:
         """None when it answers, else what was seen. That it wants a password is an answer, too."""

@@ -11,7 +11,7 @@ from chaos.driver import Driver
 from chaos.nemesis import Heal, Moot
 from chaos.vocabulary import SIMULATION_ONLY
 from chaos.wire.edges import Edges
-from chaos.wire.instances import Instance, Instances
+from chaos.wire.instances import Instance, Instances, Unit
 from chaos.wire.store import RedisStore, Store
 from fakes.history import Event, History
 from fakes.llm.serving import Serving
@@ -55,7 +55,9 @@ class WireWorld:
         if not chosen:
             raise Moot("the instance is down or paused already")
         if fault == "pause":
-            return self._pause(chosen, args["seconds"])
+            return await self._pause(chosen, args["seconds"])
+        if fault == "disconnect":
+            return await self._disconnect([i.process for i in chosen if i.process is not None], args["seconds"])
         seconds = args.get("seconds", 0.0)
         if fault == "kill":
             said = [await self.instances.down(i, graceful=False) for i in chosen]
@@ -74,19 +76,30 @@ class WireWorld:
 
         return heal
 
-    def _pause(self, chosen: list[Instance], seconds: float) -> Done:
+    async def _pause(self, chosen: list[Instance], seconds: float) -> Done:
         processes = [i.process for i in chosen if i.process is not None]
         if not processes:
             raise OSError("an instance that was not started by this run cannot be paused")
         for process in processes:
-            process.pause()
+            await process.pause()
 
         async def heal() -> str:
             for process in processes:
-                process.resume()
+                await process.resume()
             return f"{', '.join(p.name for p in processes)} running again"
 
         return f"SIGSTOP to {', '.join(p.name for p in processes)} for {seconds:g} s", seconds, heal
+
+    async def _disconnect(self, units: Sequence[Unit], seconds: float) -> Done:
+        for unit in units:
+            await unit.disconnect()
+
+        async def heal() -> str:
+            for unit in units:
+                await unit.reconnect()
+            return f"{', '.join(unit.name for unit in units)} on the network again"
+
+        return f"{', '.join(unit.where for unit in units)} off the network", seconds, heal
 
     async def _store(self, fault: str, args: Mapping[str, Any]) -> Done:
         store = self.store
@@ -96,13 +109,15 @@ class WireWorld:
         if not process.up or process.paused:
             raise Moot("the store is down or paused already")
         if fault == "pause":
-            process.pause()
+            await process.pause()
 
             async def resume() -> str:
-                process.resume()
+                await process.resume()
                 return "redis running again"
 
             return f"SIGSTOP to redis for {args['seconds']:g} s", args["seconds"], resume
+        if fault == "disconnect":
+            return await self._disconnect([process], args["seconds"])
         said = await store.down(process, graceful=fault != "kill")
         return said, args.get("seconds", 0.0), store.start
 
@@ -113,6 +128,8 @@ class WireWorld:
         if not chosen:
             raise Moot(f"{', '.join(wanted)} is down already")
         said = ", ".join(chosen)
+        if fault == "disconnect":
+            return await self._disconnect([self.serving.unit(name) for name in chosen], args["seconds"])
         if fault == "kill":
             if not any([await self.serving.kill(name) for name in chosen]):
                 raise Moot(f"{said} went down by itself")

@@ -22,7 +22,8 @@ class _Server(uvicorn.Server):
     def __init__(self, app: App, port: int) -> None:
         super().__init__(
             uvicorn.Config(
-                app, host="127.0.0.1", port=port, http="httptools", ws="none", lifespan="on", log_level="warning",
+                app, host=os.environ.get("HOST") or "127.0.0.1", port=port, http="httptools", ws="none", lifespan="on",
+                log_level="warning",
                 access_log=False, timeout_keep_alive=75, timeout_graceful_shutdown=1, server_header=False, date_header=False,
             )
         )

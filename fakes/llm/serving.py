@@ -9,7 +9,7 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from fakes.faults import Nemesis
@@ -27,7 +27,7 @@ class ServingError(RuntimeError):
 
 
 @dataclasses.dataclass(slots=True)
-class _Place:
+class Place:
     """Where one replica lives, life after life. `pid` is set from fork to exit, `up` from ready to exit."""
 
     name: str
@@ -49,6 +49,7 @@ class Serving:
 
     Args:
         replicas: how many, at least 1.
+        names: theirs, where they are not serve-llm-1 and so on.
         profile: name of a latency profile (fakes.llm.profiles); ValueError when there is none.
         seed: of the latencies.
         restart_after: seconds from an exit to the next start.
@@ -62,6 +63,7 @@ class Serving:
         nemesis: Nemesis,
         *,
         replicas: int = 3,
+        names: Sequence[str] | None = None,
         profile: str = "ci",
         seed: int,
         restart_after: float = 0.5,
@@ -77,7 +79,7 @@ class Serving:
         self._seed = seed
         self._restart_after = restart_after
         self._log = ServingLog(log, wall)
-        self._places = {name: _Place(name) for name in (f"serve-llm-{n}" for n in range(1, replicas + 1))}
+        self._places = {name: Place(name) for name in names or [f"serve-llm-{n}" for n in range(1, replicas + 1)]}
         self._changed = asyncio.Event()
         self._failure: str | None = None
         self._stopping = False
@@ -174,6 +176,10 @@ class Serving:
         finally:
             self._signal(pid, signal.SIGCONT)
 
+    def unit(self, which: str) -> Any:
+        """What a replica runs in, where that can be taken off its network. Raises OSError: here it is a process."""
+        raise OSError(f"{which} is a process, which cannot be taken off a network")
+
     async def wait_healthy(self, count: int | None = None, timeout: float = 10.0) -> bool:
         """Wait until at least `count` replicas (default: all) are up; False when they are not within `timeout` seconds."""
         wanted = len(self._places) if count is None else count
@@ -182,13 +188,13 @@ class Serving:
 
     # --- one replica ------------------------------------------------------------------------------------------------
 
-    def _find(self, which: int | str) -> _Place:
+    def _find(self, which: int | str) -> Place:
         place = self._places.get(f"serve-llm-{which}" if isinstance(which, int) else which)
         if place is None:
             raise ValueError(f"no replica {which!r}; there are {', '.join(self._places)}, numbered from 1")
         return place
 
-    def _start(self, place: _Place) -> None:
+    def _start(self, place: Place) -> None:
         place.life += 1
         place.at_once = False
         self._tell({"do": "start", "name": place.name, "life": place.life, "profile": self._profile, "seed": self._seed})
@@ -197,7 +203,7 @@ class Serving:
         if pid is not None:
             self._tell({"do": "signal", "pid": pid, "signal": int(number)})
 
-    async def _revive(self, place: _Place, seconds: float) -> None:
+    async def _revive(self, place: Place, seconds: float) -> None:
         await asyncio.sleep(seconds)
         self.restarts += 1
         self._start(place)
@@ -212,34 +218,37 @@ class Serving:
             if report["is"] == "forked":
                 place.pid = report["pid"]
             elif report["is"] == "ready":
-                self._on_ready(place, report["pid"], report["port"])
+                self._on_ready(place, report["pid"], f"http://127.0.0.1:{report['port']}")
             else:
                 self._on_exited(place, report["code"])
             self._notify()
         if not self._stopping:
             self._on_lost()
 
-    def _on_ready(self, place: _Place, pid: int, port: int) -> None:
+    def _on_ready(self, place: Place, pid: int, url: str) -> None:
         place.pid = pid
-        place.up = Replica(place.name, place.life, pid, f"http://127.0.0.1:{port}")
+        place.up = Replica(place.name, place.life, pid, url)
         if place.life == 1:
             self._log.info(f'replica={place.name} event="worker started"')
         else:
             self._log.warn(f'replica={place.name} event="worker restarted" reason="{place.reason}"')
         self._tell_history(ReplicaStarted, replica=place.name, life=place.life, pid=pid)
 
-    def _on_exited(self, place: _Place, code: int) -> None:
+    def _on_exited(self, place: Place, code: int) -> None:
         was_up, place.up, place.pid = place.up is not None, None, None
         if self._stopping:
             return
         shown = 128 - code if code < 0 else code
         place.reason = "OOMKilled" if shown == OOM_KILLED else "Completed" if shown == 0 else "Error"
         self._tell_history(ReplicaExited, replica=place.name, life=place.life, code=shown, reason=place.reason)
-        if not was_up and code > 0:
-            self._failure = f"{place.name} ended with exit code {code} before it was up; its traceback is on stderr"
+        if not was_up and code > 0 and code != OOM_KILLED:
+            self._failure = f"{place.name} ended with exit code {code} before it was up; {self._why(place)}"
             self._log.error(self._failure)
         else:
             self._spawn(self._revive(place, 0.0 if place.at_once else self._restart_after))
+
+    def _why(self, place: Place) -> str:
+        return "its traceback is on stderr"
 
     def _on_lost(self) -> None:
         """The nursery died: nobody stops or restarts replicas any more, so there are none."""

@@ -9,7 +9,8 @@ import os
 import secrets
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from fakes.faults import NoFaults
@@ -19,7 +20,7 @@ from fakes.remote.session import Make, Sessions
 from fakes.server import Server, bind, port_of
 from fakes.skin import skin
 
-TOKEN = "ANECHOIC_TOKEN"  # noqa: S105 - the name of a variable
+TOKEN, TOKEN_FILE = "ANECHOIC_TOKEN", "ANECHOIC_TOKEN_FILE"
 USAGE = 2
 
 
@@ -28,7 +29,7 @@ def parser(prog: str, about: str, port: int) -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog=f"python -m {prog}", description=about,
         epilog=f"The admin interface under /admin, and a harness, take the token in the environment variable {TOKEN}; "
-        "without it a fresh one is drawn and printed.",
+        f"without it a fresh one is drawn and printed, or kept in the file that {TOKEN_FILE} names, for who shares that file.",
     )
     made.add_argument("--host", default="127.0.0.1", help="address to listen on [default: 127.0.0.1]")
     made.add_argument("--port", type=int, default=port, help=f"port of the fake, 0 takes a free one [default: {port}]")
@@ -52,8 +53,27 @@ def log(line: str) -> None:
     print(line, flush=True)
 
 
+def shared_token(environ: Mapping[str, str]) -> str | None:
+    """The token that several processes share: of the environment, or of a file that the first one to come makes.
+
+    Raises OSError when that file can be neither read nor made.
+    """
+    path = environ.get(TOKEN_FILE)
+    if environ.get(TOKEN) or not path:
+        return environ.get(TOKEN)
+    made = Path(f"{path}.{secrets.token_hex(4)}")
+    made.touch(mode=0o600)
+    made.write_text(secrets.token_urlsafe(24))
+    try:
+        with contextlib.suppress(FileExistsError):
+            os.link(made, path)
+    finally:
+        made.unlink()
+    return Path(path).read_text()
+
+
 async def _serve(options: argparse.Namespace, make: Make) -> None:
-    given = os.environ.get(TOKEN)
+    given = shared_token(os.environ)
     token = given or secrets.token_urlsafe(24)
     done = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

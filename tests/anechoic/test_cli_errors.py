@@ -20,7 +20,7 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["gate"], "give one of --coordinator, --command or --url; seen: none of them"),
+        (["gate"], "give one of --coordinator, --command, --url or --container; seen: none of them"),
         (["gate", "--coordinator", "hardened", "--command", "x"], "seen: --coordinator and --command"),
         (["gate", "--coordinator", "hardend"], "unknown coordinator 'hardend': did you mean 'hardened'?"),
         (["gate", "--command", "no-such-program --x"], "no program 'no-such-program' on PATH"),
