@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +18,22 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )
 
+
+@app.callback()
+def configured(
+    context: typer.Context,
+    config: Annotated[Path | None, typer.Option(help="Configuration to use instead of the anechoic.toml of the current folder.")] = None,
+) -> None:
+    """What a configuration says stands for options of gate, chaos and serve; the command line overrides it."""
+    if context.invoked_subcommand in CONFIGURED and not {"-h", "--help"} & set(sys.argv):
+        from anechoic.commands import defaults
+
+        context.default_map = {context.invoked_subcommand: defaults.of(config, sys.argv)}
+    context.obj = config
+
+
+CONFIGURED = ("gate", "chaos", "serve")
+"""The commands whose options a configuration can give."""
 EXITS = "Exit codes: 0 pass, 1 fail, 2 invalid (usage, configuration, fault not injected), 3 unknown (vacuous), 130 interrupted."
 
 Seed = Annotated[int | None, typer.Option(help="Seed of ids, turns and faults; a fresh one is drawn and printed when left out.")]
@@ -194,6 +211,38 @@ def selftest(
         mutants=mutant or [], gateways=gateway or [], examples=examples, jobs=jobs, seed=seed, state=state, into=write,
         as_json=as_json,
     )
+
+
+@app.command(epilog="""\b
+Examples:
+  anechoic init
+  anechoic init --language node
+""")
+def init(
+    language: Annotated[str | None, typer.Option(help="python or node; left out: what the files of the folder say.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite files that are there.")] = False,
+) -> None:
+    """Write an anechoic.toml and a minimal coordinator, which passes a gate without faults, into the current folder."""
+    from anechoic.commands import init as do
+
+    do.run(language=language, force=force)
+
+
+@app.command(epilog="""\b
+Examples:
+  anechoic config
+  anechoic --config ci.toml config --json
+  anechoic config --schema > anechoic.schema.json
+""")
+def config(
+    context: typer.Context,
+    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema of the file, for editors.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+) -> None:
+    """Print the configuration that counts here, and where each value is from."""
+    from anechoic.commands import config as do
+
+    do.run(file=context.obj, schema=schema, as_json=as_json)
 
 
 @app.command(epilog="""\b

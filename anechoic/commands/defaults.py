@@ -1,0 +1,26 @@
+"""What a configuration file says, as defaults for the options of a command."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from anechoic import exits
+from anechoic.config import ConfigError, load, options
+
+WAYS = {"--coordinator": "coordinator", "--command": "command", "--url": "url", "--container": "container"}
+
+
+def of(file: Path | None, words: Sequence[str]) -> dict[str, Any]:
+    """The defaults by the names of options. Which coordinator is tested is left out where the command line says it."""
+    try:
+        config, _ = load(file)
+    except ConfigError as error:
+        exits.invalid(error)
+    given = options(config)
+    if any(word.partition("=")[0] in WAYS for word in words):
+        given = {name: value for name, value in given.items() if name not in WAYS.values()}
+    if any(word.partition("=")[0] in ("--world", "--examples") for word in words):
+        given.pop("plan", None)  # a search draws its own
+    return given

@@ -1,0 +1,196 @@
+"""The configuration: every key with its type, its default and what it is for. The schema and the documents are made of it.
+
+A key is another word for an option of the command line, which overrides it; so nothing here knows what it does.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
+
+from anechoic.budget import NoDuration, seconds_of
+from anechoic.config.errors import refuse
+from anechoic.config.source import find, read
+from chaos import builtin
+from chaos.plan import PlanError
+from chaos.wire.errors import WireError
+from chaos.wire.settings import Settings, by_url
+from chaos.wire.store import check as check_store
+from chaos.words import unknown
+from contracts.catalogue import HEADLINE, UnknownContract, named
+from fakes.gateway.profile import PROFILES
+
+WAYS = ("command", "name", "url", "container")
+"""The keys of which exactly one says what is tested."""
+_WIRE: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(Settings)}
+
+
+def _seconds(value: object) -> object:
+    if not isinstance(value, str):
+        return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    try:
+        return seconds_of(value, "the time")
+    except NoDuration as error:
+        raise ValueError(str(error)) from None
+
+
+def _known(words: Callable[[str], object]) -> AfterValidator:
+    """Checked by what knows the words, whose error becomes the message."""
+
+    def check(value: str) -> str:
+        try:
+            words(value)
+        except (WireError, UnknownContract, PlanError) as error:
+            raise ValueError(str(error)) from None
+        return value
+
+    return AfterValidator(check)
+
+
+def _gateway(value: str) -> str:
+    if value not in PROFILES:
+        raise ValueError(unknown("gateway profile", value, PROFILES))
+    return value
+
+
+def _many(value: object) -> object:
+    """One is a list of one."""
+    return [value] if isinstance(value, str) else value
+
+
+Seconds = Annotated[
+    float, Field(gt=0), BeforeValidator(_seconds),
+    WithJsonSchema({"anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"type": "string", "pattern": r"^\d+(\.\d+)?[smh]?$"}]}),
+]
+Count = Annotated[int, Field(ge=1)]
+Text = Annotated[str, Field(min_length=1)]
+Texts = Annotated[list[Text], Field(min_length=1), BeforeValidator(_many)]
+File = Annotated[Text, WithJsonSchema({"type": "string", "format": "path"})]
+
+
+class Table(BaseModel):
+    """A table of the file. What is not known is an error, and nothing is converted: "3" is no number."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Coordinator(Table):
+    """The coordinator under test: exactly one of command, name, url and container, and what it needs."""
+
+    command: Text | None = Field(None, description="The command line that starts one instance.")
+    name: Text | None = Field(
+        None, description="A coordinator that comes with the harness (hardened, as_deployed), or in the simulation module:attribute."
+    )
+    url: Annotated[list[Annotated[str, _known(lambda url: by_url((url,)))]], BeforeValidator(_many)] | None = Field(
+        None, description="Address of an instance that runs already, or a list of them."
+    )
+    container: Texts | None = Field(
+        None, description="Name of a container in which an instance runs already, a list of them, or a label K=V of all of them."
+    )
+    container_port: Count | None = Field(None, description="Where the coordinator listens inside its container.")
+    instances: Count | None = Field(None, description="How many instances to start; 3 where it is left out.")
+    environment: dict[str, str] = Field({}, description="Variables for the environment of every instance.")
+    setup: Text | None = Field(None, description="Run once in the coordinator's environment, before it is started.")
+    teardown: Text | None = Field(None, description="Run at the end, whatever happened.")
+    store: Annotated[str, _known(check_store)] | None = Field(
+        None, description="The store that all instances share: sqlite, redis or redis://host:port/db."
+    )
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Coordinator:
+        given = [way for way in WAYS if getattr(self, way)]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} beside each other; give one of {', '.join(WAYS)}")
+        return self
+
+
+class Budgets(Table):
+    """Times, in seconds or as text such as "90s", "5m", "2h"."""
+
+    poll_interval: Seconds | None = Field(None, description="POLL_INTERVAL of every instance: the pause between two polls of a run.")
+    tool_timeout: Seconds | None = Field(None, description="TOOL_TIMEOUT of every instance: how long to wait for the gateway.")
+    client_timeout: Seconds | None = Field(None, description="CLIENT_TIMEOUT of every instance: how long to wait for the API.")
+    ready_timeout: Seconds = Field(_WIRE["ready_timeout"], description="How long an instance may take until it is ready.")
+    turn: Seconds = Field(_WIRE["turn_budget"], description="How long open turns are waited for before faults are healed.")
+    quiesce: Seconds = Field(_WIRE["quiesce_budget"], description="How long the system has to come to rest after everything was healed.")
+    total: Seconds | None = Field(None, description="Wall time of a whole gate; what happened until then is judged.")
+
+
+class Config(Table):
+    """All of it."""
+
+    coordinator: Coordinator = Field(Coordinator(), description="The coordinator under test, and what it needs.")
+    gateway: Annotated[str, AfterValidator(_gateway), WithJsonSchema({"enum": list(PROFILES)})] = Field(
+        "keyless", description="Gateway profile (see `anechoic contracts`)."
+    )
+    plans: Annotated[list[Annotated[str, _known(builtin.find)]], Field(min_length=1), BeforeValidator(_many)] | None = Field(
+        None, description="Fault plans: built-in names, several joined by +, or files. Left out: the built-in set, alone and in pairs."
+    )
+    demand: Annotated[list[Annotated[str, _known(lambda name: named([name]))]], Field(min_length=1), BeforeValidator(_many)] | None = (
+        Field(None, description=f"Contracts that must hold, such as C1 or {HEADLINE}. Left out: all that are possible.")
+    )
+    turns: Count | None = Field(None, description="How many turns a gate, or a round of a chaos run, delivers.")
+    in_flight: Count = Field(_WIRE["in_flight"], description="How many conversations run at once.")
+    seed: int | None = Field(None, description="Seed of ids, turns and faults. Left out: a fresh one is drawn and printed.")
+    repeat_submit: Literal["400", "200", "409"] = Field("400", description="What a second submit of the same outputs gets.")
+    toxiproxy: Text | None = Field(None, description="Admin address of a real Toxiproxy to use instead of the embedded one.")
+    base_port: Count | None = Field(None, description="First of the fixed ports of the proxies.")
+    proxy_host: Text = Field(_WIRE["proxy_host"], description="Address at which the proxies listen.")
+    report_dir: File | None = Field(None, description="Folder for the history, the verdict and the logs.")
+    baseline: File | None = Field(None, description="File of violations that are known and accepted: only others fail.")
+    budgets: Budgets = Field(Budgets(), description="How long things may take.")
+
+
+def load(path: Path | None = None) -> tuple[Config, str | None]:
+    """The configuration of a file, or of the current folder's where it has one; and what that file is called.
+
+    Raises ConfigError for a file that is not there, and with all the mistakes in one that is.
+    """
+    found = path or find(Path())
+    if found is None:
+        return Config(), None
+    label, data = read(found)
+    try:
+        return Config.model_validate(data), label
+    except ValidationError as error:
+        raise refuse(error, label, Config) from None
+
+
+def options(config: Config) -> dict[str, Any]:
+    """The options of the command line that it stands for, by their names; what was not given is left out."""
+    coordinator, budgets = config.coordinator, config.budgets
+    times = {
+        "POLL_INTERVAL": budgets.poll_interval, "TOOL_TIMEOUT": budgets.tool_timeout, "CLIENT_TIMEOUT": budgets.client_timeout,
+    }
+    environ = {name: f"{seconds:g}" for name, seconds in times.items() if seconds is not None} | dict(coordinator.environment)
+    given = {
+        "command": coordinator.command, "coordinator": coordinator.name, "url": coordinator.url,
+        "container": coordinator.container, "container_port": coordinator.container_port,
+        "instances": coordinator.instances, "env": [f"{name}={value}" for name, value in environ.items()],
+        "setup_command": coordinator.setup, "teardown_command": coordinator.teardown, "store": coordinator.store,
+        "plan": config.plans, "demand": ",".join(config.demand) if config.demand else None,
+        "ready_timeout": budgets.ready_timeout, "turn_budget": budgets.turn, "quiesce": budgets.quiesce,
+        "budget": f"{budgets.total:g}s" if budgets.total else None,
+        **{name: getattr(config, name) for name in (
+            "gateway", "turns", "in_flight", "seed", "repeat_submit", "toxiproxy", "base_port", "proxy_host", "report_dir",
+            "baseline",
+        )},
+    }
+    written = config.model_fields_set
+    mine = {
+        "gateway", "in_flight", "repeat_submit", "proxy_host"
+    } - written | ({"ready_timeout", "turn_budget", "quiesce"} if "budgets" not in written else set())
+    return {name: value for name, value in given.items() if value not in (None, []) and name not in mine}
