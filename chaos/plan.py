@@ -141,6 +141,11 @@ class Plan:
         return "any" if any(do.args.get("proxy") == "store" for do in does) else None
 
     @property
+    def needs_wire(self) -> bool:
+        """Whether it breaks what the simulation does not have: a store that is a server, or containers."""
+        return self.needs_server is not None or "disconnect" in self.faults
+
+    @property
     def faults(self) -> frozenset[str]:
         """The fault words that the plan uses."""
         return frozenset(do.fault for rule in self.rules for do in rule.do)

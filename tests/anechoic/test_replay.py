@@ -104,7 +104,7 @@ def test_what_is_cured_holds(inside: Inside, file: Path) -> None:
         (["gate", "--coordinator", "hardened", "--examples", "5", "--max-time", "0"], "--max-time 0 must be more than 0"),
         (["gate", "--coordinator", "hardened", "--max-time", "5"], "--max-time is about a search"),
         (["gate", "--coordinator", "hardened", "--derandomize"], "--derandomize is about a search"),
-        (["gate", "--examples", "5", "--url", "http://127.0.0.1:1"], "a search starts and kills instances"),
+        (["gate", "--examples", "5", "--url", "http://127.0.0.1:1"], "a search starts instances afresh"),
         (["gate", "--examples", "5", "--coordinator", "hardened", "--demand", "C1,C2"], "cannot be demanded together"),
         (["gate", "--examples", "5", "--coordinator", "hardened", "--instances", "0"], "instances=0 must be at least 1"),
     ],

@@ -15,7 +15,7 @@ from chaos.turns import make
 from contracts.verdict import Judgement, judge
 from fakes.gateway.profile import PROFILES
 
-PLANS = [plan for name, plan in builtin.plans().items() if name not in ("incident", "cut-stream")]
+PLANS = [plan for name, plan in builtin.plans().items() if name not in ("incident", "cut-stream") and not plan.needs_wire]
 """Those that befall a coordinator which polls, each with one idea."""
 
 
