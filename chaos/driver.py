@@ -58,6 +58,25 @@ class Door(Protocol[I]):
         ...
 
 
+class Deliveries(Protocol):
+    """Whoever delivers turns, as far as quiesce and the nemesis care."""
+
+    unanswered: int
+
+    @property
+    def open(self) -> int:
+        """How many turns have not ended."""
+        ...
+
+    async def close(self, waited: float) -> None:
+        """Record every turn that is still open as unanswered, `waited` seconds after everything was healed."""
+        ...
+
+    def resend(self, conversation: str | None, to: str, after: float) -> str:
+        """Deliver the turn of a conversation once more, soon; what was done. Raises Moot."""
+        ...
+
+
 class Driver(Generic[I]):
     """Delivers turns to instances in turn, again after a failure or when the instance lost them, and watches them.
 

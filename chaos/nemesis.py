@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
 from typing import Any, Protocol
 
 from chaos.plan import Do, Plan, Rule, parse
@@ -37,13 +37,18 @@ class World(Protocol):
 class _Armed:
     """One rule in force, and how often its event occurred and it fired."""
 
-    def __init__(self, rule: Rule, conversations: set[str] | None, dice: str) -> None:
+    def __init__(self, rule: Rule, conversations: Container[str | None] | None, dice: str) -> None:
         self.rule = rule
         self.conversations = conversations
         self._dice = dice
         self._seen: dict[object, int] = {}
         self.occurred = 0
         self.fired = 0
+
+    def widen(self, conversations: Container[str | None] | None) -> None:
+        """These conversations too."""
+        before = self.conversations
+        self.conversations = None if before is None or conversations is None else _Either(before, conversations)
 
     def takes(self, event: Event, now: float, busy: bool) -> bool:
         """Whether this occurrence fires the rule; counts it either way. `busy`: something that lasts is broken now."""
@@ -70,6 +75,16 @@ class _Armed:
         return True
 
 
+class _Either:
+    """Whatever is in one or in the other."""
+
+    def __init__(self, *parts: Container[str | None]) -> None:
+        self._parts = parts
+
+    def __contains__(self, conversation: object) -> bool:
+        return any(conversation in part for part in self._parts)
+
+
 class PlanNemesis:
     """Evaluates rules inline, at the protocol points of the fakes and of the driver of turns."""
 
@@ -87,13 +102,12 @@ class PlanNemesis:
         self._open: dict[asyncio.Task[None], Callable[[], Awaitable[None]] | None] = {}
         self._ended = False
 
-    def arm(self, plan: Plan, conversations: set[str] | None = None) -> None:
+    def arm(self, plan: Plan, conversations: Container[str | None] | None = None) -> None:
         """Put a plan in force, for the given conversations or for all. Arming a rule again widens its conversations."""
         for rule in plan.rules:
             known = self._armed.get(rule.id)
             if known is not None:
-                if known.conversations is not None:
-                    known.conversations = None if conversations is None else known.conversations | conversations
+                known.widen(conversations)
                 continue
             armed = self._armed[rule.id] = _Armed(rule, conversations, str(self._seed))
             if rule.when.event is not None:
@@ -152,8 +166,12 @@ class PlanNemesis:
         return mine
 
     async def heal(self) -> None:
-        """Stop firing, and make whole everything that is still broken. Safe to call again."""
+        """Stop firing for good, and make whole everything that is still broken. Safe to call again."""
         self._ended = True
+        await self.relieve()
+
+    async def relieve(self) -> None:
+        """Put every plan out of force, and make whole everything that is still broken; further plans may be armed."""
         self.disarm()
         for task, mend in list(self._open.items()):
             if mend is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
+from collections.abc import Sequence
 
 from fakes.ids import derived
 from fakes.script import Script, ScriptedCall, default
@@ -46,19 +47,30 @@ class Turn:
 
 def make(seed: int, number: int, salt: str = "") -> Turn:
     """Turn `number` (from 0) of a run. `salt` keeps the ids of several runs on the same servers apart."""
-    dice = random.Random(f"turn/{seed}/{number}")
-    conversation = derived("C", seed, salt, number, length=8).replace("_", "")
-    turn = derived("turn", seed, salt, number, length=12)
-    user = f"U{dice.randrange(10_000, 100_000)}"
     if number == 0:
-        return Turn(default(turn, conversation, user))
+        return Turn(default(*_ids(_dice(seed, number), seed, number, salt)))
     if number % IDENTICAL_EVERY == IDENTICAL_EVERY - 1:
+        turn, conversation, user = _ids(_dice(seed, number), seed, number, salt)
         return Turn(Script(turn, conversation, user, (_identical(turn, conversation, user),)))
-    steps = tuple(
-        tuple(_call(dice, conversation, user) for _ in range(dice.choices((1, 2, 3), (5, 3, 2))[0]))
-        for _ in range(dice.choices((1, 2), (7, 3))[0])
-    )
+    return of_sizes(None, seed, number, salt)
+
+
+def of_sizes(sizes: Sequence[int] | None, seed: int, number: int, salt: str = "") -> Turn:
+    """A turn that asks for so many calls in each of its steps; None draws one or two steps of one to three calls."""
+    dice = _dice(seed, number)
+    turn, conversation, user = _ids(dice, seed, number, salt)
+    drawn = sizes or (dice.choices((1, 2, 3), (5, 3, 2))[0] for _ in range(dice.choices((1, 2), (7, 3))[0]))
+    steps = tuple(tuple(_call(dice, conversation, user) for _ in range(size)) for size in drawn)
     return Turn(Script(turn, conversation, user, steps))
+
+
+def _dice(seed: int, number: int) -> random.Random:
+    return random.Random(f"turn/{seed}/{number}")
+
+
+def _ids(dice: random.Random, seed: int, number: int, salt: str) -> tuple[str, str, str]:
+    conversation = derived("C", seed, salt, number, length=8).replace("_", "")
+    return derived("turn", seed, salt, number, length=12), conversation, f"U{dice.randrange(10_000, 100_000)}"
 
 
 def _call(dice: random.Random, conversation: str, user: str) -> ScriptedCall:

@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 import aiohttp
 
 from chaos.containers.backends import RemoteBackends
-from chaos.driver import Driver
+from chaos.driver import Deliveries, Driver
 from chaos.nemesis import PlanNemesis
 from chaos.quiesce import STUCK, Stillness, in_doubt
 from chaos.toxiproxy.client import Toxiproxy
@@ -113,13 +113,17 @@ class Chamber:
             await closing
             raise
 
+    def take_over(self, deliveries: Deliveries) -> None:
+        """From now on somebody else delivers turns, and is asked about them instead of the driver."""
+        self.deliveries = self.world.driver = deliveries
+
     async def run(self, turns: Iterable[Turn], every: float = 0.0) -> None:
         """Deliver the turns (one each `every` seconds), and wait until no timed rule is left to fire and all have ended.
 
         Turns that do not end are waited for until nothing moves any more, `turn_budget` seconds at most. Raises WireError
         when a part of the harness itself goes away meanwhile.
         """
-        await self._while_whole(self._run(turns, every))
+        await self.while_whole(self._run(turns, every))
 
     async def quiesce(self, until: float = math.inf) -> bool:
         """Heal everything, give the system its budget to come to rest, and ask for what is in doubt. True when it rests.
@@ -127,7 +131,7 @@ class Chamber:
         A turn that is still open when the budget is over, or at the time `until` (of time.monotonic), is unanswered. Raises
         WireError as `run` does.
         """
-        return await self._while_whole(self._quiesce(until))
+        return await self.while_whole(self._quiesce(until))
 
     async def _run(self, turns: Iterable[Turn], every: float) -> None:
         await self.driver.deliver(turns, every)
@@ -149,13 +153,13 @@ class Chamber:
         settled = False
         while time.monotonic() - start < budget and not settled:
             await asyncio.sleep(0.05)
-            settled = not self.driver.open and self._stillness.reached
-        await self.driver.close(budget)
+            settled = not self.deliveries.open and self._stillness.reached
+        await self.deliveries.close(budget)
         if isinstance(self.world.store, RedisStore):
             await self.world.store.ready(ANSWER)
         for instance in self.instances.all:
             await self._in_doubt(instance.name, instance.url)
-        self.history.record(h.QuiesceEnded, settled=settled, open_turns=self.driver.unanswered)
+        self.history.record(h.QuiesceEnded, settled=settled, open_turns=self.deliveries.unanswered)
         return settled
 
     async def _start(self) -> None:
@@ -190,10 +194,11 @@ class Chamber:
         )
         await self._place_instances(names, store)
         self._placed(self)
-        self.driver = self.world.driver = Driver(
+        self.driver = Driver(
             self.history, self.nemesis, HttpDoor(self.instances, self.http),
             in_flight=settings.in_flight, budget=settings.turn_budget,
         )
+        self.take_over(self.driver)
         flusher = asyncio.get_running_loop().create_task(self._flush())
         stack.callback(flusher.cancel)
         side = Side({**os.environ, **self.addresses[names[0]]}, self.logs, self._keeper, self._trouble)
@@ -252,7 +257,8 @@ class Chamber:
             self._lost.set_exception(WireError(reason))
             self._lost.exception()  # seen here, so that nobody is told of it twice
 
-    async def _while_whole(self, work: Coroutine[Any, Any, T]) -> T:
+    async def while_whole(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do it, as long as no part goes away that no run can do without: then it is cancelled, and WireError raised."""
         task: asyncio.Future[Any] = asyncio.ensure_future(work)
         try:
             await asyncio.wait([task, self._lost], return_when=asyncio.FIRST_COMPLETED)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from chaos.aim import Aim
-from chaos.driver import Driver
+from chaos.driver import Deliveries
 from chaos.nemesis import Heal, Moot
 from chaos.vocabulary import SIMULATION_ONLY
 from chaos.wire.edges import Edges
@@ -26,7 +26,7 @@ class WireWorld:
     instances: Instances
     serving: Serving
     store: Store
-    driver: Driver[Instance]
+    driver: Deliveries
 
     def __init__(self, history: History) -> None:
         self._aim = Aim(history)

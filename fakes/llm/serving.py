@@ -100,6 +100,12 @@ class Serving:
         """The replicas that are up now, in order of their names. A paused one counts: nobody has noticed."""
         return tuple(place.up for place in self._places.values() if place.up is not None)
 
+    @property
+    def pids(self) -> list[int]:
+        """Process ids of the replicas that are up, and of the process that started them."""
+        nursery = [self._nursery.pid] if self._nursery is not None else []
+        return nursery + [place.pid for place in self._places.values() if place.pid is not None]
+
     async def start(self, timeout: float = 30.0) -> None:
         """Start every replica; returns when all answer. Raises ServingError when they do not within `timeout` seconds."""
         self._nursery = await asyncio.create_subprocess_exec(
