@@ -118,6 +118,69 @@ def gate(
 @app.command(epilog=f"""
 \b
 Examples:
+  anechoic load --coordinator hardened --gateway keyed --rate 30 --for 60s --report-dir load-report
+  anechoic load --command "node coordinator.mjs" --rate 50 --for 5m --plan incident --plan kill-after-commit --max-p95 800
+  anechoic load --coordinator hardened --against as_deployed --gateway keyed --rate 20 --for 3m --max-throughput-loss 5
+  anechoic load --command "python app.py" --find-max --max-p95 500
+  anechoic load --coordinator hardened --rate 10 --for 30m --plan none          # a soak
+
+Turns arrive whether or not those before have ended, and latency counts from when a turn was due, so a stall shows.
+
+{EXITS}
+""")
+def load(
+    coordinator: Annotated[str | None, typer.Option(help="A coordinator that comes with the harness.")] = None,
+    command: Annotated[str | None, typer.Option(help="The command line that starts one instance of yours.")] = None,
+    url: Annotated[list[str] | None, typer.Option(help="Address of an instance that runs already (repeatable).")] = None,
+    container: Annotated[list[str] | None, typer.Option(help="Name of a container in which an instance runs already, or a label K=V of all of them (repeatable); no other is touched.")] = None,
+    container_port: Annotated[int | None, typer.Option(help="Where the coordinator listens inside its container.")] = None,
+    proxy_host: Annotated[str, typer.Option(help="Address at which the proxies listen, which the coordinator's containers can reach.")] = "127.0.0.1",
+    against: Annotated[str | None, typer.Option(help="Another coordinator, a name or a command: both in turn in one run, with ratios of the first over it.")] = None,
+    instances: Annotated[int | None, typer.Option(help="How many instances to start [default: 3].")] = None,
+    gateway: Annotated[str, typer.Option(help="Gateway profile.")] = "keyless",
+    rate: Annotated[float, typer.Option(help="Turns per second; with --find-max, where the search begins.")] = 10.0,
+    users: Annotated[int | None, typer.Option(help="So many users who each wait for their turn to end before the next, instead of a rate: a closed loop, which hides stalls.")] = None,
+    time: Annotated[str, typer.Option("--for", help="How long, warm-up and quiesce not counted: 60s, 5m.")] = "60s",
+    shape: Annotated[str, typer.Option(help="Shape of the turns: support-desk (a mixture), single-call, parallel-calls, multi-step.")] = "support-desk",
+    arrivals: Annotated[str, typer.Option(help="How turns arrive: poisson or constant.")] = "poisson",
+    in_flight: Annotated[int, typer.Option(help="Open turns of one stream over which more are dropped.")] = 1000,
+    plan: Annotated[list[str] | None, typer.Option(help="What is broken in a fault window: a name, several joined by +, or a file (repeatable: one window each); none for no window [default: incident].")] = None,
+    share: Annotated[float, typer.Option(help="The part of the turns in a fault window that its plan is bound to.")] = 1.0,
+    find_max: Annotated[bool, typer.Option("--find-max", help="Look for the highest rate that holds --max-p95 [default: 1000] without a backlog.")] = False,
+    max_p95: Annotated[float | None, typer.Option(help="Fail when the healthy p95 is above so many milliseconds.")] = None,
+    max_throughput_loss: Annotated[float | None, typer.Option(help="Fail when more percent of throughput are lost: against the other coordinator, else in the worst fault window.")] = None,
+    max_duplicates: Annotated[float | None, typer.Option(help="Fail above so many duplicates per 1,000 calls, and accept up to as many; without it none is accepted.")] = None,
+    processes: Annotated[int, typer.Option(help="Locust processes that share the work of the client.")] = 1,
+    remote_workers: Annotated[int, typer.Option(help="So many Locust workers come from elsewhere: locust -f load/locustfile.py --worker --master-host HERE.")] = 0,
+    master_port: Annotated[int, typer.Option(help="Where Locust's master listens for workers [default: any, or 5557 for workers from elsewhere].")] = 0,
+    seed: Seed = None,
+    toxiproxy: Toxiproxy = None,
+    env: Annotated[list[str] | None, typer.Option(help="K=V for the environment of the coordinator (repeatable).")] = None,
+    setup_command: Annotated[str | None, typer.Option(help="Run this once before the coordinator is started.")] = None,
+    teardown_command: Annotated[str | None, typer.Option(help="Run this at the end, whatever happened.")] = None,
+    store: Annotated[str, typer.Option(help="The coordinators' shared store: sqlite, redis, or redis://host:port/db.")] = "sqlite",
+    ready_timeout: Annotated[float, typer.Option(help="Seconds until an instance must be ready.")] = 60.0,
+    quiesce: Annotated[float, typer.Option(help="Seconds that the system has to come to rest after everything was healed.")] = 20.0,
+    base_port: Annotated[int | None, typer.Option(help="First of the fixed ports of the proxies (3 for each instance).")] = None,
+    report_dir: Annotated[Path | None, typer.Option(help="Folder for load.html, load.json, load.csv, history.jsonl and the logs of each process.")] = None,
+) -> None:
+    """Measure throughput and latency under load, healthy and broken, and judge the contracts over all of it."""
+    from anechoic.commands import load as do
+
+    do.run(
+        coordinator=coordinator, command=command, url=url or [], container=container or [], container_port=container_port,
+        proxy_host=proxy_host, against=against, instances=instances, gateway=gateway, rate=rate, users=users, time=time,
+        shape=shape, arrivals=arrivals, in_flight=in_flight, plans=plan or [], share=share, find_max=find_max,
+        max_p95=max_p95, max_throughput_loss=max_throughput_loss, max_duplicates=max_duplicates, processes=processes,
+        remote_workers=remote_workers, master_port=master_port or (5557 if remote_workers else 0), seed=seed,
+        toxiproxy=toxiproxy, env=env or [], setup_command=setup_command, teardown_command=teardown_command, store=store,
+        ready_timeout=ready_timeout, quiesce=quiesce, base_port=base_port, report_dir=report_dir,
+    )
+
+
+@app.command(epilog=f"""
+\b
+Examples:
   anechoic chaos --coordinator hardened --gateway keyed --for 30m --report-dir chaos-run
   anechoic chaos --command "node coordinator.mjs" --for 10m --max-failures 1
 

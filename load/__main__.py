@@ -1,6 +1,6 @@
 """One Locust run without a web page, for a harness that turns it up and down: JSON lines in, JSON lines out.
 
-    python -m load '{"host": "http://127.0.0.1:9001", "user": "SupportDesk", "streams": 1, "workers": 0, ...}'
+    python -m load '{"host": "http://127.0.0.1:9001", "shape": "support-desk", "streams": 1, "workers": 0, ...}'
 
 In: `{"rate": 50}` sets the turns per second of all streams together, `{"quit": true}` or the end of the input ends the run.
 Out: `{"ready": true}` when every stream is there, `{"turns": [records]}` as they come, at the end `{"stats": [rows]}`. What
@@ -40,7 +40,7 @@ def main(order: dict[str, Any]) -> int:
     locust.log.setup_logging("WARNING")
     options = parse_options(["--headless"])
     vars(options).update(order["options"], told=True, rate=0.0, users=order["streams"], host=order["host"])
-    users = getattr(locustfile, order["user"])
+    users = locustfile.of_shape(order["shape"])
     environment: Any = Environment(
         user_classes=[users], events=locust.events, host=order["host"], parsed_options=options,
         stop_timeout=order["stop_timeout"],

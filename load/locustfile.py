@@ -224,6 +224,11 @@ class MultiStep(Stream):
     shape = "multi-step"
 
 
+def of_shape(shape: str) -> type[Stream]:
+    """The user class whose turns have this shape."""
+    return next(users for users in Stream.__subclasses__() if users.shape == shape)
+
+
 @events.init_command_line_parser.add_listener
 def options(parser: LocustArgumentParser) -> None:
     """The options of these users; masters hand them to their workers."""

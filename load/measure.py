@@ -66,7 +66,8 @@ class Slot:
 class Phase:
     """A stretch of the run: healthy, fault, or recovery. Times are seconds since the load began.
 
-    `calm` is when the last fault of a fault phase had been healed, which recovery counts from.
+    `calm` is when the last fault of a fault phase had been healed, which recovery counts from; `cpu` are the CPU seconds of
+    each role of processes while it lasted.
     """
 
     kind: str
@@ -75,6 +76,7 @@ class Phase:
     plan: str | None = None
     end: float = math.inf
     calm: float | None = None
+    cpu: dict[str, float] = dataclasses.field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -112,8 +114,8 @@ class Series:
         slot.open = max(slot.open, turns)
 
     def between(self, start: float, end: float) -> list[Slot]:
-        """The slots of a stretch, in seconds since the load began."""
-        return self.slots[max(0, math.ceil(start / SLOT - 1e-6)) : max(0, math.ceil(min(end, 1e9) / SLOT - 1e-6))]
+        """The slots of a stretch, in seconds since the load began; one that two stretches share belongs to the later one."""
+        return self.slots[int(start / SLOT) : int(min(end, len(self.slots) * SLOT) / SLOT)]
 
     def _slot(self, at: float) -> Slot:
         number = max(0, int((at - self.zero) / SLOT))

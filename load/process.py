@@ -31,14 +31,14 @@ Told = Callable[[Sequence[Sequence[Any]]], Awaitable[None]]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Order:
-    """What Locust is to do: which users, and how many streams of them.
+    """What Locust is to do: what shape turns have, and how many streams of them there are.
 
     `workers` of 0 has all in one process. With workers, `remote` of them are started by somebody else (`locust --worker`), and
     the rest here; the master listens at `bind`, and takes any free port where that is 0.
     """
 
     urls: tuple[str, ...]
-    user: str = "SupportDesk"
+    shape: str = "support-desk"
     streams: int = 1
     workers: int = 0
     remote: int = 0
@@ -118,7 +118,7 @@ class Locust:
         self._keeper = Keeper()
         port = order.bind[1] or (_free_port() if order.workers else 0)
         said = {
-            "host": ",".join(order.urls), "user": order.user, "streams": order.streams, "workers": order.workers,
+            "host": ",".join(order.urls), "shape": order.shape, "streams": order.streams, "workers": order.workers,
             "bind_host": order.bind[0], "bind_port": port, "options": dict(order.options), "stop_timeout": order.stop_timeout,
         }
         with self._log.open("ab") as log:
