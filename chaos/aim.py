@@ -8,6 +8,9 @@ from typing import Protocol, TypeVar
 
 from fakes.history import Event, History, ToolRequested
 
+REMEMBERED = 65_536
+"""Requests to tools whose senders are known at any time: minutes of the fastest run."""
+
 
 class Named(Protocol):
     """Something with a name."""
@@ -25,8 +28,10 @@ class Aim:
     """Chooses among instances and replicas; `any` and `other` take turns, so that the same run chooses the same ones."""
 
     def __init__(self, history: History) -> None:
-        self._history = history
         self._turn = itertools.count()
+        self._senders: dict[str, str | None] = {}
+        """the instance of each of the latest requests to a tool, by request_id"""
+        history.subscribe(self._notice)
 
     def sender(self, event: Event | None) -> str | None:
         """The instance that sent what an event is about; None where it has none."""
@@ -34,11 +39,7 @@ class Aim:
             return None
         instance = getattr(event, "instance", None)
         request = getattr(event, "request_id", None)
-        if instance is None and request is not None:
-            for earlier in reversed(self._history.events):
-                if isinstance(earlier, ToolRequested) and earlier.request_id == request:
-                    return earlier.instance
-        return instance
+        return self._senders.get(request) if instance is None and request is not None else instance
 
     def pick(self, which: str, cause: Event | None, everyone: Sequence[N]) -> list[N]:
         """The instances that are meant."""
@@ -64,3 +65,9 @@ class Aim:
         if which == "sender" and named in names:
             return [named]
         return [names[next(self._turn) % len(names)]]
+
+    def _notice(self, event: Event) -> None:
+        if isinstance(event, ToolRequested):
+            self._senders[event.request_id] = event.instance
+            if len(self._senders) > REMEMBERED:
+                del self._senders[next(iter(self._senders))]

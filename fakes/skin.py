@@ -117,6 +117,8 @@ def skin(
         text = http.query_params.get("after", "0")
         if not re.fullmatch("[0-9]{1,18}", text):
             return _error(400, f"after={text[:80]!r} must be a whole number, the seq of the last event seen")
+        if not history.keeps:
+            return _error(404, "this run keeps no events in memory: they are in its history.jsonl")
         chosen = history.events[int(text) : int(text) + ADMIN_EVENTS]
         return Response(b"".join(encode(to_json(e)) + b"\n" for e in chosen), media_type="application/x-ndjson")
 

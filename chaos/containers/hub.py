@@ -20,6 +20,9 @@ from fakes.remote.lines import BadLine, Lines
 PATIENCE = 30.0
 """Seconds that a fake has to take a connection and to begin."""
 
+REMEMBERED = 65_536
+"""Events of a fake about which it can still ask; it asks right after it has recorded one."""
+
 
 class Hub:
     """The harness' end of one connection; also the `Runs` of the nemesis where the fake is the Assistants API.
@@ -40,7 +43,9 @@ class Hub:
         self._lost = lost
         self._lines: Lines | None = None
         self._reader: asyncio.Task[None] | None = None
-        self._events: list[Event] = []
+        self._arrived = itertools.count(1)
+        self._events: dict[int, Event] = {}
+        """the latest ones by the fake's own numbers"""
         self._numbers = itertools.count(1)
         self._faults: dict[int, Fault] = {}
         self._befalling: dict[int, asyncio.Future[str | None]] = {}
@@ -107,7 +112,9 @@ class Hub:
         kind = line["is"]
         if kind == "event":
             cls, fields = parsed(line["event"])
-            self._events.append(self._history.record(cls, **fields))
+            number = next(self._arrived)
+            self._events[number] = self._history.record(cls, **fields)
+            self._events.pop(number - REMEMBERED, None)
         elif kind == "at":
             self._spawn(self._at(line["n"]))
         elif kind == "injected":
@@ -120,7 +127,7 @@ class Hub:
             raise BadLine(f"unknown line {str(line)[:80]}")
 
     async def _at(self, n: int) -> None:
-        faults = await self._nemesis.at(self._events[n - 1])
+        faults = await self._nemesis.at(self._events[n])
         self.send(do="faults", n=n, faults=[self._hand_over(fault) for fault in faults])
 
     def _hand_over(self, fault: Fault) -> dict[str, Any]:

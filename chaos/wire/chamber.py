@@ -76,7 +76,7 @@ class Chamber:
         self.token = secrets.token_urlsafe(24)
         path = settings.report_dir / "history.jsonl" if settings.report_dir else None
         self.history = h.History(
-            path=path,
+            path=path, keep=settings.keep_events,
             header={
                 "seed": settings.seed, "coordinator": settings.coordinator.label, "gateway": settings.gateway.name,
                 "instances": settings.instances, "repeat_submit": settings.repeat_submit, **(header or {}),

@@ -124,6 +124,7 @@ class Instances:
         self._on_trouble = on_trouble
         self._watchers: dict[str, asyncio.Task[None]] = {}
         self._unexpected: dict[str, int] = {}
+        self._once_ready: set[str] = set()
 
     def __getitem__(self, name: str) -> Instance:
         return next(i for i in self.all if i.name == name)
@@ -147,6 +148,7 @@ class Instances:
             self._watchers[instance.name] = asyncio.get_running_loop().create_task(self._watch(instance, instance.process))
         await self._until_ready(instance)
         instance.ready.set()
+        self._once_ready.add(instance.name)
         self._history.record(
             InstanceReady, instance=instance.name, life=instance.life, capabilities=instance.capabilities
         )
@@ -188,13 +190,10 @@ class Instances:
             self._on_trouble(
                 f"{instance.name} ended by itself with {_code(code)}. Its last lines:\n{_indent(process.last_words())}"
             )
-            if life > 1 or self._was_ready(instance):
+            if life > 1 or instance.name in self._once_ready:
                 await asyncio.sleep(0.2 * self._unexpected[instance.name])
                 with contextlib.suppress(WireError):
                     await self.start_one(instance)
-
-    def _was_ready(self, instance: Instance) -> bool:
-        return any(isinstance(e, InstanceReady) and e.instance == instance.name for e in self._history.events)
 
     async def _until_ready(self, instance: Instance) -> None:
         loop = asyncio.get_running_loop()

@@ -127,6 +127,8 @@ class Settings:
     turn_budget: float = 30.0
     quiesce_budget: float = 20.0
     report_dir: Path | None = None
+    keep_events: bool = True
+    """False for a run longer than memory: the history is in the file of `report_dir` only"""
 
     def __post_init__(self) -> None:
         """Raises WireError for numbers that make no sense."""
@@ -136,4 +138,6 @@ class Settings:
         for name in ("poll_interval", "tool_timeout", "client_timeout", "ready_timeout", "turn_budget", "quiesce_budget"):
             if getattr(self, name) <= 0:
                 raise WireError(f"{name}={getattr(self, name)} must be more than 0 seconds")
+        if not self.keep_events and self.report_dir is None:
+            raise WireError("a run that keeps no events in memory needs a report_dir, where its history.jsonl is written")
         stores.check(self.store)

@@ -15,6 +15,7 @@ import aiohttp
 import psutil
 import pytest
 
+from chaos import builtin
 from chaos.plan import parse
 from chaos.quiesce import in_doubt
 from chaos.turns import make
@@ -22,7 +23,7 @@ from chaos.wire.chamber import Chamber
 from chaos.wire.errors import WireError
 from chaos.wire.keeper import Keeper
 from chaos.wire.process import Process
-from chaos.wire.settings import Coordinator, Settings
+from chaos.wire.settings import Coordinator, Settings, by_name
 from fakes import history as h
 from fakes.gateway.profile import PROFILES
 
@@ -386,3 +387,35 @@ def test_a_chamber_that_cannot_start_leaves_nothing(tmp_path: Path) -> None:
 def test_in_doubt_is_read_in_every_sensible_shape(data: Any, calls: list[Any]) -> None:
     """A list, or an object that holds one, of ids or of objects."""
     assert in_doubt(data) == calls
+
+
+def test_a_run_whose_events_are_not_kept(tmp_path: Path) -> None:
+    """Faults find their targets and instances come back as in any run; the file alone has the history."""
+    asked = Settings(
+        by_name("hardened"), PROFILES["keyed"], replicas=1, report_dir=tmp_path, keep_events=False, quiesce_budget=10.0
+    )
+
+    async def main() -> None:
+        async with Chamber(asked) as chamber:
+            chamber.nemesis.arm(builtin.find("kill-after-commit"))
+            await chamber.run([make(5, number) for number in range(8)])
+            await chamber.quiesce()
+            with pytest.raises(h.NotKept):
+                _ = chamber.history.events
+
+    asyncio.run(main())
+    _, events, _ = h.read(tmp_path / "history.jsonl")
+    sender = {e.request_id: e.instance for e in h.of_kind(events, h.ToolRequested)}
+    kills = list(h.of_kind(events, h.FaultIntended))
+    ends = [e for e in h.of_kind(events, h.InstanceExited) if e.code == -9]
+    commits = [events[kill.cause - 1] for kill in kills if kill.cause is not None]
+    assert {e.instance for e in ends} == {sender[e.request_id] for e in commits if isinstance(e, h.EffectCommitted)}
+    assert 0 < len(ends) <= len(kills) == len(commits)
+    assert max(e.life for e in h.of_kind(events, h.InstanceReady)) > 1
+    assert all(e.status == "done" for e in h.of_kind(events, h.TurnEnded))
+
+
+def test_events_that_are_neither_kept_nor_written(tmp_path: Path) -> None:
+    """Nobody could judge such a run."""
+    with pytest.raises(WireError, match="needs a report_dir"):
+        settings(tmp_path, keep_events=False)

@@ -1,29 +1,13 @@
-"""The history: every event that the fakes and the harness saw, typed, frozen, and in order.
-
-A history is the only source of truth. It is kept in memory while a run lasts and written as JSON Lines as it grows:
-the first line is the header (`format_version`, seed, coordinator, gateway ...), each further line is one event.
-"""
+"""The events: what the fakes and the harness can see, typed and frozen, each by its word."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from pathlib import Path
-from typing import IO, Any, ClassVar, TypeVar, dataclass_transform
-
-from fakes.encoding import encode
-
-FORMAT_VERSION = 1
-
-
-class HistoryError(ValueError):
-    """A history file that cannot be read: what was seen, in which line, and what was expected."""
-
+from collections.abc import Iterable, Iterator
+from typing import Any, ClassVar, TypeVar, dataclass_transform
 
 T = TypeVar("T")
-_FIELDS: dict[type, tuple[tuple[str, Any], ...]] = {}
+FIELDS: dict[type, tuple[tuple[str, Any], ...]] = {}
 """For each class what its instances are written as: the names of the fields, without `seq` and `t`, and their defaults."""
 
 
@@ -31,7 +15,7 @@ _FIELDS: dict[type, tuple[tuple[str, Any], ...]] = {}
 def frozen(cls: type[T]) -> type[T]:
     """A dataclass that is frozen for the type checker only: at run time that takes longer than all else about an event."""
     made: Any = dataclasses.dataclass(slots=True, kw_only=True, unsafe_hash=True)(cls)
-    _FIELDS[made] = tuple(
+    FIELDS[made] = tuple(
         (f.name, f.default_factory() if f.default_factory is not dataclasses.MISSING else f.default)
         for f in dataclasses.fields(made)
         if f.name not in ("seq", "t")
@@ -486,165 +470,9 @@ class LookupAnswered(Event):
     instance: str | None = None
 
 
-# --- the recorder ---------------------------------------------------------------------------------------------------
-
-Subscriber = Callable[[Event], None]
 EventT = TypeVar("EventT", bound=Event)
 
 
-class History:
-    """Records events in order, keeps them, hands them to subscribers, and writes them to a JSONL file as it grows.
-
-    Args:
-        clock: seconds, any origin; injected so that virtual time works.
-        path: the JSONL file, or None to keep the history in memory only.
-        header: what the first line says besides `format_version` (seed, coordinator, gateway, ...).
-    """
-
-    def __init__(
-        self,
-        *,
-        clock: Callable[[], float] = time.monotonic,
-        path: Path | None = None,
-        header: Mapping[str, Any] | None = None,
-    ) -> None:
-        self.header: dict[str, Any] = {"format_version": FORMAT_VERSION, **(header or {})}
-        self.events: list[Event] = []
-        self._clock = clock
-        self._start = clock()
-        self._subscribers: list[Subscriber] = []
-        self._file: IO[str] | None = None
-        if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("w", encoding="utf-8")
-            self._file.write(encode(self.header).decode() + "\n")
-            self._file.flush()
-
-    def record(self, cls: type[EventT], **fields: Any) -> EventT:
-        """Append one event; `seq` and `t` are set here."""
-        made = cls(seq=len(self.events) + 1, t=round(self._clock() - self._start, 6), **fields)
-        self.events.append(made)
-        if self._file is not None:
-            self._file.write(encode(to_json(made)).decode() + "\n")
-        for subscriber in self._subscribers:
-            subscriber(made)
-        return made
-
-    def subscribe(self, subscriber: Subscriber) -> None:
-        """Have `subscriber` called with every further event, in order, synchronously."""
-        self._subscribers.append(subscriber)
-
-    def flush(self) -> None:
-        """Hand what was written so far to the operating system, so that a kill loses nothing of it."""
-        if self._file is not None:
-            self._file.flush()
-
-    def close(self) -> None:
-        """Flush and close the file; recording goes on in memory only."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-
-
-# --- JSON -----------------------------------------------------------------------------------------------------------
-
-def to_json(made: Event) -> dict[str, Any]:
-    """One event as a JSON object; fields that hold their default are left out, `kind` comes first after seq and t."""
-    out: dict[str, Any] = {"seq": made.seq, "t": made.t, "kind": made.kind}
-    for name, default in _FIELDS[type(made)]:
-        value = getattr(made, name)
-        if value != default:
-            out[name] = _plain(value)
-    return out
-
-
-def from_json(data: Mapping[str, Any]) -> Event:
-    """The event that `to_json` wrote. Raises HistoryError for an unknown kind, or missing or unknown fields."""
-    cls, fields = parsed(data)
-    try:
-        return cls(**{name: data[name] for name in ("seq", "t") if name in data}, **fields)
-    except TypeError as error:
-        raise HistoryError(f"event of kind {cls.kind!r}: {error}") from None
-
-
-def parsed(data: Mapping[str, Any]) -> tuple[type[Event], dict[str, Any]]:
-    """The class and the fields of an event that `to_json` wrote, without `seq` and `t`. Raises HistoryError."""
-    fields = {name: value for name, value in data.items() if name not in ("seq", "t", "kind")}
-    kind = data.get("kind")
-    cls = EVENTS.get(kind) if isinstance(kind, str) else None
-    if cls is None:
-        raise HistoryError(f"unknown kind of event {kind!r}; known: {', '.join(sorted(EVENTS))}")
-    if "calls" in fields and cls is ActionRequired:
-        fields["calls"] = tuple(Call(**c) for c in fields["calls"])
-    if "outputs" in fields:
-        fields["outputs"] = tuple(Output(**o) for o in fields["outputs"])
-    for name, value in fields.items():
-        if isinstance(value, list):
-            fields[name] = tuple(tuple(v) if isinstance(v, list) else v for v in value)
-    return cls, fields
-
-
-def save(path: Path, header: Mapping[str, Any], events: Iterable[Event]) -> None:
-    """Write events that were recorded elsewhere as a history file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lines = ({"format_version": FORMAT_VERSION, **header}, *map(to_json, events))
-    path.write_text("".join(encode(line).decode() + "\n" for line in lines), encoding="utf-8")
-
-
-def read(path: Path) -> tuple[dict[str, Any], list[Event], str | None]:
-    """Read a history file: (header, events, warning).
-
-    A last line that was cut off (the writer was killed) is left out and reported as the warning. Raises HistoryError,
-    which names the line, when the file is missing, empty, of another format version, or damaged before its end.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise HistoryError(f"no such file: {path}. A run with --report-dir DIR writes DIR/history.jsonl") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise HistoryError(f"{path} cannot be read as text: {error}") from None
-    lines = text.split("\n")
-    complete, rest = lines[:-1], lines[-1]
-    if not complete:
-        raise HistoryError(f"{path} is empty or cut off in its first line; expected a header with format_version")
-    header = _object(path, 1, complete[0])
-    version = header.get("format_version")
-    if version != FORMAT_VERSION:
-        raise HistoryError(
-            f"{path}, line 1: format_version is {version!r}, this version of anechoic reads {FORMAT_VERSION}; "
-            "check it with the anechoic that wrote it"
-        )
-    events: list[Event] = []
-    for number, line in enumerate(complete[1:], start=2):
-        try:
-            events.append(from_json(_object(path, number, line)))
-        except HistoryError as error:
-            prefix = "" if str(error).startswith(str(path)) else f"{path}, line {number}: "
-            raise HistoryError(f"{prefix}{error}") from None
-        if events[-1].seq != number - 1:
-            raise HistoryError(f"{path}, line {number}: seq is {events[-1].seq}, expected {number - 1}; a line is missing")
-    warning = f"{path}, line {len(complete) + 1}: cut off in the middle, left out" if rest else None
-    return header, events, warning
-
-
-def _object(path: Path, number: int, line: str) -> dict[str, Any]:
-    try:
-        data = json.loads(line)
-    except ValueError as error:
-        raise HistoryError(f"{path}, line {number}: not JSON ({error}): {line[:80]!r}") from None
-    if not isinstance(data, dict):
-        raise HistoryError(f"{path}, line {number}: expected a JSON object, got {line[:80]!r}")
-    return data
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, (Call, Output)):
-        return {name: getattr(value, name) for name, _ in _FIELDS[type(value)]}
-    if isinstance(value, tuple):
-        return [_plain(v) for v in value]
-    return value
-
-
-def of_kind(events: Iterator[Event] | list[Event], cls: type[EventT]) -> Iterator[EventT]:
+def of_kind(events: Iterable[Event], cls: type[EventT]) -> Iterator[EventT]:
     """The events of one class, in order."""
     return (e for e in events if isinstance(e, cls))

@@ -1,0 +1,90 @@
+"""History files: JSON Lines, the header first, then one event in each line; written whole, and read as a stream or whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from fakes.encoding import decode, encode
+from fakes.history.events import Event
+from fakes.history.lines import FORMAT_VERSION, HistoryError, from_json, to_json
+
+
+def save(path: Path, header: Mapping[str, Any], events: Iterable[Event]) -> None:
+    """Write events that were recorded elsewhere as a history file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = ({"format_version": FORMAT_VERSION, **header}, *map(to_json, events))
+    path.write_text("".join(encode(line).decode() + "\n" for line in lines), encoding="utf-8")
+
+
+class HistoryFile:
+    """A history file as a stream: its `header`, and its events in order as often as it is iterated over.
+
+    A last line that was cut off (the writer was killed) is left out; `warning` says so once all others were read. Raises
+    HistoryError, which names the line, at once when the file is missing, empty or of another format version, and on the way
+    when it is damaged before its end.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.warning: str | None = None
+        self.header = self._object(1, self._first())
+        version = self.header.get("format_version")
+        if version != FORMAT_VERSION:
+            raise HistoryError(
+                f"{path}, line 1: format_version is {version!r}, this version of anechoic reads {FORMAT_VERSION}; "
+                "check it with the anechoic that wrote it"
+            )
+
+    def __iter__(self) -> Iterator[Event]:
+        for number, line in self._lines():
+            if number == 1:
+                continue
+            try:
+                event = from_json(self._object(number, line))
+            except HistoryError as error:
+                prefix = "" if str(error).startswith(str(self.path)) else f"{self.path}, line {number}: "
+                raise HistoryError(f"{prefix}{error}") from None
+            if event.seq != number - 1:
+                raise HistoryError(
+                    f"{self.path}, line {number}: seq is {event.seq}, expected {number - 1}; a line is missing"
+                )
+            yield event
+
+    def _first(self) -> str:
+        for _, line in self._lines():
+            return line
+        raise HistoryError(f"{self.path} is empty or cut off in its first line; expected a header with format_version")
+
+    def _lines(self) -> Iterator[tuple[int, str]]:
+        """The complete lines with their numbers, from 1."""
+        try:
+            with self.path.open("rb") as file:
+                for number, line in enumerate(file, start=1):
+                    if line.endswith(b"\n"):
+                        yield number, line.decode("utf-8")
+                    else:
+                        self.warning = f"{self.path}, line {number}: cut off in the middle, left out"
+        except FileNotFoundError:
+            raise HistoryError(
+                f"no such file: {self.path}. A run with --report-dir DIR writes DIR/history.jsonl"
+            ) from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise HistoryError(f"{self.path} cannot be read as text: {error}") from None
+
+    def _object(self, number: int, line: str) -> dict[str, Any]:
+        try:
+            data = decode(line)
+        except ValueError as error:
+            raise HistoryError(f"{self.path}, line {number}: not JSON ({error}): {line[:80].rstrip()!r}") from None
+        if not isinstance(data, dict):
+            raise HistoryError(f"{self.path}, line {number}: expected a JSON object, got {line[:80].rstrip()!r}")
+        return data
+
+
+def read(path: Path) -> tuple[dict[str, Any], list[Event], str | None]:
+    """Read a history file whole: (header, events, warning). Raises HistoryError as `HistoryFile` does."""
+    file = HistoryFile(path)
+    events = list(file)
+    return file.header, events, file.warning
