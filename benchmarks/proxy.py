@@ -1,12 +1,13 @@
-"""The embedded proxy beside the real Toxiproxy: requests per second, and the CPU that one request costs the proxy.
+"""The embedded proxy beside the real Toxiproxy, in every kind of work: requests per CPU-second of each proxy's process.
 
-    python benchmarks/proxy.py [--seconds 3] [--rounds 3] [--connections 16]
+    python -m benchmarks.proxy [--seconds 1.5] [--rounds 3] [--only latency --connections 16 --body small]
 
-Keep-alive connections in a closed loop, small requests and answers, no toxic. The upstream, the load and each proxy are
-processes of their own; the sides take turns, so that a busy machine disturbs both alike. The real one is found as in the
-tests: TOXIPROXY_BIN, .tools/bin/toxiproxy-server (see scripts/toxiproxy), or toxiproxy-server on PATH; without it only the
-embedded side is measured. Exit 1 when a target is missed: CPU per request at most the real one's, requests/s at least 0.8 of
-the real one's.
+Keep-alive connections in a closed loop through no toxic, a latency of 5 ms and a bandwidth of 10 MB/s (downstream, each
+connection by itself), with answers of half a kilobyte and of 1 MB. The upstream, the load and each proxy are processes of their
+own; the two sides take turns, so that a busy machine disturbs both alike, and a ratio is the median of the rounds' ratios. The
+real one is found as in the tests: TOXIPROXY_BIN, .tools/bin/toxiproxy-server (see scripts/toxiproxy), or toxiproxy-server on
+PATH; without it only the embedded side is measured. Exit 1 when the embedded one serves fewer requests per CPU-second than the
+real one in any cell, or less than 0.8 of its requests/s in small requests on 16 connections without a toxic.
 """
 
 from __future__ import annotations
@@ -19,50 +20,58 @@ import os
 import shutil
 import socket
 import statistics
-import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple, cast
 
-import psutil
+from benchmarks.common.figures import Figure, command_line, finish, table
+from benchmarks.common.load import Served, http, measure
+from benchmarks.common.processes import line, python, running
 
-REQUEST = b"GET /v1/threads/thread_1/runs/run_1 HTTP/1.1\r\nHost: benchmark\r\nAccept: application/json\r\n\r\n"
-BODY = json.dumps({"id": "run_1", "object": "thread.run", "status": "in_progress", "filler": "x" * 400}).encode()
-ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(BODY), BODY)
 SHARE_OF_THROUGHPUT = 0.8
+CONNECTIONS = (1, 16, 64)
+TOXICS: Mapping[str, Mapping[str, Any] | None] = {
+    "none": None,
+    "latency": {"type": "latency", "attributes": {"latency": 5}},
+    "bandwidth": {"type": "bandwidth", "attributes": {"rate": 10_000}},
+}
+SIZES = {"small": 500, "1 MB": 1_000_000}
+ANSWERS = {
+    b"/%d" % size: b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (size, b"x" * size)
+    for size in SIZES.values()
+}
+
+
+class Cell(NamedTuple):
+    """One kind of work."""
+
+    toxic: str
+    connections: int
+    body: str
+
+    def __str__(self) -> str:
+        return f"{self.toxic}, {self.connections} connection{'s' * (self.connections > 1)}, {self.body}"
+
+
+class Side(NamedTuple):
+    """One proxy server: its process, and the port of the proxy with each toxic."""
+
+    pid: int
+    ports: Mapping[str, int]
 
 
 class Upstream(asyncio.Protocol):
     """Answers each request; a request is assumed to come in one piece."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
-        self.transport.write(ANSWER)
-
-
-class Client(asyncio.Protocol):
-    """Sends the next request when the answer to the last one is complete."""
-
-    def __init__(self, tally: list[int]) -> None:
-        self.tally = tally
-        self.missing = len(ANSWER)
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
-        transport.write(REQUEST)
-
-    def data_received(self, data: bytes) -> None:
-        self.missing -= len(data)
-        if not self.missing:
-            self.missing = len(ANSWER)
-            self.tally[0] += 1
-            self.transport.write(REQUEST)
+        if not self.transport.is_closing():
+            self.transport.write(ANSWERS[data.split(b" ", 2)[1]])
 
 
 async def upstream() -> None:
@@ -82,44 +91,6 @@ async def embedded() -> None:
     await asyncio.Event().wait()
 
 
-async def load(port: int, connections: int, seconds: float) -> None:
-    """The load's process: prints requests and seconds, after a short warm-up."""
-    tally = [0]
-    made = [
-        (await asyncio.get_running_loop().create_connection(lambda: Client(tally), "127.0.0.1", port))[0]
-        for _ in range(connections)
-    ]
-    await asyncio.sleep(0.3)
-    print("warm", flush=True)
-    before, start = tally[0], time.perf_counter()
-    await asyncio.sleep(seconds)
-    print(json.dumps([tally[0] - before, time.perf_counter() - start]), flush=True)
-    for transport in made:
-        transport.abort()
-
-
-@contextlib.contextmanager
-def running(*command: str, heard: bool = True) -> Iterator[subprocess.Popen[str]]:
-    """A child process, ended with the block; its output is piped, or thrown away when nobody would read it."""
-    child = subprocess.Popen(command, stdout=subprocess.PIPE if heard else subprocess.DEVNULL, text=True)
-    try:
-        yield child
-    finally:
-        child.kill()
-        child.communicate()
-
-
-def me(*arguments: str) -> tuple[str, ...]:
-    """The command of one of the roles above."""
-    return (sys.executable, __file__, *arguments)
-
-
-def line(child: subprocess.Popen[str]) -> str:
-    """The next line that a child prints."""
-    assert child.stdout is not None
-    return child.stdout.readline().strip()
-
-
 def real_binary() -> str | None:
     """Where a real toxiproxy-server is, if there is one."""
     built = Path(__file__).parent.parent / ".tools" / "bin" / "toxiproxy-server"
@@ -134,77 +105,97 @@ def free_port() -> int:
         return port
 
 
-def create(admin: int, upstream_port: int) -> int:
-    """Make the proxy; returns the port where it listens. Waits for the admin API for up to 10 s."""
-    body = json.dumps({"name": "bench", "listen": "127.0.0.1:0", "upstream": f"127.0.0.1:{upstream_port}"}).encode()
-    deadline = time.monotonic() + 10
-    while True:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{admin}/proxies", data=body, timeout=5) as answer:
-                return int(json.load(answer)["listen"].rpartition(":")[2])
-        except OSError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.05)
+def create(admin: int, upstream_port: int, pid: int) -> Side:
+    """Make a proxy for each toxic. Waits for the admin API for up to 10 s."""
+
+    def post(path: str, body: Mapping[str, Any]) -> Any:
+        deadline = time.monotonic() + 10
+        url, data = f"http://127.0.0.1:{admin}{path}", json.dumps(body).encode()
+        while True:
+            try:
+                with urllib.request.urlopen(url, data, timeout=5) as answer:
+                    return json.load(answer)
+            except OSError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+
+    ports = {}
+    for name, toxic in TOXICS.items():
+        made = post("/proxies", {"name": name, "listen": "127.0.0.1:0", "upstream": f"127.0.0.1:{upstream_port}"})
+        ports[name] = int(made["listen"].rpartition(":")[2])
+        if toxic is not None:
+            post(f"/proxies/{name}/toxics", toxic)
+    return Side(pid, ports)
 
 
-def measure(port: int, process: psutil.Process | None, connections: int, seconds: float) -> tuple[float, float]:
-    """Requests per second, and CPU microseconds of `process` per request."""
-    with running(*me("--role", "load", "--port", str(port), "-c", str(connections), "--seconds", str(seconds))) as child:
-        line(child)
-        before = process.cpu_times() if process else None
-        requests, took = json.loads(line(child))
-        after = process.cpu_times() if process else None
-    used = (after.user + after.system - before.user - before.system) if before and after else 0.0
-    return requests / took, used / requests * 1e6
-
-
-def compare(connections: int, seconds: float, rounds: int) -> int:
-    """Measure, print the table, and return the exit code."""
+def compare(cells: Sequence[Cell], seconds: float, rounds: int) -> list[Figure]:
+    """Measure and print the table."""
     with contextlib.ExitStack() as stack:
-        upstream_port = int(line(stack.enter_context(running(*me("--role", "upstream")))))
-        sides: dict[str, tuple[int, psutil.Process | None]] = {"direct": (upstream_port, None)}
-        ours = stack.enter_context(running(*me("--role", "embedded")))
-        sides["embedded"] = create(int(line(ours)), upstream_port), psutil.Process(ours.pid)
+        upstream_port = int(line(stack.enter_context(running(*python("benchmarks.proxy", "--role", "upstream")))))
+        ours = stack.enter_context(running(*python("benchmarks.proxy", "--role", "embedded")))
+        sides = {"embedded": create(int(line(ours)), upstream_port, ours.pid)}
         binary = real_binary()
         if binary:
             admin = free_port()
             real = stack.enter_context(running(binary, "-host", "127.0.0.1", "-port", str(admin), heard=False))
-            sides["real"] = create(admin, upstream_port), psutil.Process(real.pid)
-        results: dict[str, list[tuple[float, float]]] = {name: [] for name in sides}
-        for _ in range(rounds):
-            for name, (port, process) in sides.items():
-                results[name].append(measure(port, process, connections, seconds))
-    rates = {name: statistics.median(rate for rate, _ in rows) for name, rows in results.items()}
-    costs = {name: statistics.median(cost for _, cost in rows) for name, rows in results.items()}
-    print(f"{connections} keep-alive connections, median of {rounds} rounds of {seconds:g} s")
-    print(f"{'':10}{'requests/s':>12}{'CPU us/request of the proxy':>30}")
-    for name in sides:
-        print(f"{name:10}{rates[name]:12,.0f}{'-' if name == 'direct' else f'{costs[name]:.1f}':>30}")
-    if "real" not in sides:
-        print("NO REAL TOXIPROXY HERE, nothing to compare with: run scripts/toxiproxy, or set TOXIPROXY_BIN", file=sys.stderr)
-        return 0
-    throughput, cost = rates["embedded"] / rates["real"], costs["embedded"] / costs["real"]
-    good = throughput >= SHARE_OF_THROUGHPUT and cost <= 1
-    print(f"embedded / real: requests/s {throughput:.2f} (target >= {SHARE_OF_THROUGHPUT}), CPU {cost:.2f} (target <= 1)")
-    print("targets reached" if good else "TARGET MISSED")
-    return 0 if good else 1
+            sides["real"] = create(admin, upstream_port, real.pid)
+        else:
+            print("NO REAL TOXIPROXY HERE, nothing to compare with: scripts/toxiproxy builds one", file=sys.stderr)
+        heads = [f"{name} {what}" for what in ("req/s", "req/CPU-s") for name in sides]
+        rows = [["toxic, connections, answers", *heads, "ratio"]]
+        found: list[Figure] = []
+        for cell in cells:
+            results: dict[str, list[Served]] = {name: [] for name in sides}
+            request = http("GET", f"/{SIZES[cell.body]}")
+            for _ in range(rounds):
+                for name, side in sides.items():
+                    results[name].append(measure(side.ports[cell.toxic], side.pid, request, cell.connections, seconds))
+            found += judged(cell, results)
+            rates = [f"{statistics.median(served.per_second for served in got):,.0f}" for got in results.values()]
+            costs = [f"{statistics.median(served.per_cpu_second for served in got):,.0f}" for got in results.values()]
+            rows.append([str(cell), *rates, *costs, found[-1].cells()[1] if binary else "-"])
+            print(f"{cell}: {found[-1].cells()[1]} {found[-1].unit}", flush=True)
+    print(f"\nmedian of {rounds} rounds of {seconds:g} s\n{table(rows)}")
+    return found
+
+
+def judged(cell: Cell, results: Mapping[str, Sequence[Served]]) -> list[Figure]:
+    """The figures of a cell; the last one is what its target is about."""
+    ours = results["embedded"]
+    if "real" not in results:
+        rate = statistics.median(served.per_cpu_second for served in ours)
+        return [Figure(f"embedded: {cell}", rate, "requests per CPU-second")]
+    pairs = list(zip(ours, results["real"], strict=True))
+    found = []
+    if cell == Cell("none", 16, "small"):
+        rate = statistics.median(mine.per_second / its.per_second for mine, its in pairs)
+        found.append(Figure(f"embedded / real: {cell}", rate, "of requests/s", at_least=SHARE_OF_THROUGHPUT))
+    cost = statistics.median(mine.per_cpu_second / its.per_cpu_second for mine, its in pairs)
+    return [*found, Figure(f"embedded / real: {cell}", cost, "of requests per CPU-second", at_least=1)]
 
 
 def main() -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=3.0, help="per side and round")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("-c", "--connections", type=int, default=16)
-    parser.add_argument("--role", choices=["upstream", "embedded", "load"], help=argparse.SUPPRESS)
-    parser.add_argument("--port", type=int, default=0, help=argparse.SUPPRESS)
+    parser = command_line(__doc__)
+    parser.add_argument("--seconds", type=float, help="per side and round (default 1.5)")
+    parser.add_argument("--rounds", type=int, help="default 3")
+    parser.add_argument("--only", choices=TOXICS, help="this toxic only")
+    parser.add_argument("-c", "--connections", type=int, help="so many connections only")
+    parser.add_argument("--body", choices=SIZES, help="answers of this size only")
+    parser.add_argument("--role", choices=["upstream", "embedded"], help=argparse.SUPPRESS)
     given = parser.parse_args()
-    if given.role is None:
-        return compare(given.connections, given.seconds, given.rounds)
-    role = {"upstream": upstream, "embedded": embedded}.get(given.role)
-    asyncio.run(role() if role else load(given.port, given.connections, given.seconds))
-    return 0
+    if given.role:
+        asyncio.run({"upstream": upstream, "embedded": embedded}[given.role]())
+        return 0
+    cells = [
+        Cell(toxic, connections, body)
+        for body in ([given.body] if given.body else SIZES)
+        for toxic in ([given.only] if given.only else TOXICS)
+        for connections in ([given.connections] if given.connections else (4,) if given.quick else CONNECTIONS)
+    ]
+    seconds, rounds = (0.1, 1) if given.quick else (1.5, 3)
+    return finish(given, compare(cells, given.seconds or seconds, given.rounds or rounds))
 
 
 if __name__ == "__main__":

@@ -1,37 +1,56 @@
-"""The fakes' hot routes: requests per CPU-second of the server process.
+"""The fakes' hot routes beside bare Starlette and a raw ASGI app: requests per CPU-second of each server's process.
 
-    python benchmarks/routes.py [--seconds 2] [--rounds 3] [--connections 16]
+    python -m benchmarks.routes [--seconds 2] [--rounds 3] [--connections 16]
 
-Each fake is served as in a run (skin, endpoint, core, history file) in a process of its own; keep-alive connections in a
-closed loop poll a run, submit nothing, and call a tool synchronously with no latency of the tool's own. The load is a process
-of its own too. Exit 1 when a route stays below the target of 3,500 requests per CPU-second in its best round.
+Each fake is served as in a run (skin, endpoint, core, history file). The other two give the same answers, byte for byte of the
+body, with nothing behind them, on uvicorn as it comes: Starlette with a route and a Response, and an ASGI app that reads the
+body and sends. Keep-alive connections in a closed loop poll a run, and call a tool synchronously with no latency of the tool's
+own. Each server and the load are processes of their own; the servers take turns, and a ratio is the median of the rounds'
+ratios. Exit 1 when a route of the fakes stays below 3,500 requests per CPU-second in its best round.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
-import multiprocessing
 import statistics
 import sys
 import tempfile
 import time
-from multiprocessing.connection import Connection
+import urllib.request
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import psutil
+from benchmarks.common import load
+from benchmarks.common.figures import Figure, command_line, finish, table
+from benchmarks.common.processes import line, python, running
 
 TARGET = 3_500
+TOOL = "/tools/create_ticket"
+ARGUMENTS = {"user_id": "U1", "conversation_id": "C1", "subject": "Damaged", "reference": "C1_abc"}
+CALL = json.dumps({"arguments": ARGUMENTS}).encode()
 
 
-def serve(pipe: Connection, folder: str) -> None:
-    """The server process: one port for each fake, and what the load needs to know."""
-    asyncio.run(_serve(pipe, Path(folder)))
+class Route(NamedTuple):
+    """What the load asks for."""
+
+    method: str
+    path: str
+    body: bytes = b""
 
 
-async def _serve(pipe: Connection, folder: Path) -> None:
+class Contender(NamedTuple):
+    """One server: its process, and the port where each path is answered."""
+
+    pid: int
+    ports: Mapping[str, int]
+
+
+async def fakes() -> None:
+    """The fakes' process: prints the path of a run to poll, and the port of each path."""
     from fakes.assistants.core import Core
     from fakes.assistants.endpoint import AssistantsEndpoint
     from fakes.exchange import Request
@@ -52,110 +71,160 @@ async def _serve(pipe: Connection, folder: Path) -> None:
     async def post(url: str, body: dict[str, Any]) -> int:
         return 200
 
-    history = History(path=folder / "history.jsonl")
-    assistants = AssistantsEndpoint(Core(time.time, Ids(1)), history, NoFaults(), generate)
-    gateway = GatewayEndpoint(
-        GatewayCore(PROFILES["keyless"], clock=time.time, ids=Ids(1)), history, NoFaults(), post=post, log=lambda line: None,
-        admin_token="t", clock=time.time, seed=1, latency=(0, 0),
-    )
-    servers = []
-    ports = []
-    for endpoint, title in ((assistants, "assistants"), (gateway, "gateway")):
-        listening = bind()
-        server = Server(skin(endpoint, title=title, history=history, token="t"), [listening])
-        await server.start()
-        servers.append(server)
-        ports.append(port_of(listening))
+    with tempfile.TemporaryDirectory() as folder:
+        history = History(path=Path(folder) / "history.jsonl")
+        assistants = AssistantsEndpoint(Core(time.time, Ids(1)), history, NoFaults(), generate)
+        gateway = GatewayEndpoint(
+            GatewayCore(PROFILES["keyless"], clock=time.time, ids=Ids(1)), history, NoFaults(), post=post,
+            log=lambda line: None, admin_token="t", clock=time.time, seed=1, latency=(0, 0),
+        )
+        ports = []
+        for endpoint, title in ((assistants, "assistants"), (gateway, "gateway")):
+            listening = bind()
+            await Server(skin(endpoint, title=title, history=history, token="t"), [listening]).start()
+            ports.append(port_of(listening))
 
-    async def ask(path: str, body: Any) -> Any:
-        return json.loads((await assistants.handle(Request("POST", path, body=json.dumps(body).encode()))).body)
+        async def ask(path: str, body: Any) -> Any:
+            return json.loads((await assistants.handle(Request("POST", path, body=json.dumps(body).encode()))).body)
 
-    assistant = await ask("/v1/assistants", {"model": "m", "tools": list(TOOLS)})
-    message = default("turn", "C1", "U1").message()
-    run = await ask(
-        "/v1/threads/runs", {"assistant_id": assistant["id"], "thread": {"messages": [{"role": "user", "content": message}]}}
-    )
-    pipe.send((ports, f"/v1/threads/{run['thread_id']}/runs/{run['id']}"))
-    await asyncio.to_thread(pipe.recv)
-    for server in servers:
-        await server.stop()
-    history.close()
+        assistant = await ask("/v1/assistants", {"model": "m", "tools": list(TOOLS)})
+        thread = {"messages": [{"role": "user", "content": default("turn", "C1", "U1").message()}]}
+        run = await ask("/v1/threads/runs", {"assistant_id": assistant["id"], "thread": thread})
+        path = f"/v1/threads/{run['thread_id']}/runs/{run['id']}"
+        print(json.dumps({path: ports[0], TOOL: ports[1]}), flush=True)
+        await asyncio.Event().wait()
 
 
-def load(pipe: Connection, port: int, request: bytes, connections: int, seconds: float) -> None:
-    """The load process: a closed loop on each connection; tells how many answers came."""
-    pipe.send(asyncio.run(_load(port, request, connections, seconds)))
+def starlette(answers: Mapping[str, bytes]) -> Any:
+    """Bare Starlette."""
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+    from starlette.responses import Response
+    from starlette.routing import Route
+
+    async def answer(request: Request) -> Response:
+        if request.method == "POST":
+            await request.json()
+        return Response(answers[request.url.path], media_type="application/json")
+
+    routes = [
+        Route("/v1/threads/{thread_id}/runs/{run_id}", answer),
+        Route("/tools/{name}", answer, methods=["POST"]),
+    ]
+    return Starlette(routes=routes)
 
 
-async def _load(port: int, request: bytes, connections: int, seconds: float) -> int:
-    end = time.monotonic() + seconds
+def asgi(answers: Mapping[str, bytes]) -> Any:
+    """A raw ASGI app."""
 
-    async def one() -> int:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        count = 0
-        while time.monotonic() < end:
-            writer.write(request)
-            head = await reader.readuntil(b"\r\n\r\n")
-            status = head.split(b" ", 2)[1]
-            if status != b"200":
-                raise RuntimeError(f"the fake answered {status.decode()}")
-            length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
-            await reader.readexactly(length)
-            count += 1
-        writer.close()
-        return count
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["method"] == "POST":
+            while (await receive()).get("more_body"):
+                pass
+        body = answers[scope["path"]]
+        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
 
-    return sum(await asyncio.gather(*(one() for _ in range(connections))))
+    return app
 
 
-def http(method: str, path: str, body: bytes = b"") -> bytes:
-    """One request as bytes."""
-    return f"{method} {path} HTTP/1.1\r\nhost: fake\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body
+async def bare(make: Callable[[Mapping[str, bytes]], Any]) -> None:
+    """The process of one of the others: reads the answers from stdin, prints the port of each path."""
+    import uvicorn
+
+    from fakes.server import bind, port_of
+
+    answers = {path: body.encode() for path, body in json.loads(sys.stdin.readline()).items()}
+    listening = bind()
+    config = uvicorn.Config(make(answers), log_level="warning", access_log=False, lifespan="off")
+    print(json.dumps(dict.fromkeys(answers, port_of(listening))), flush=True)
+    await uvicorn.Server(config).serve([listening])
+
+
+def compare(connections: int, seconds: float, rounds: int) -> list[Figure]:
+    """Measure and print the table."""
+    with contextlib.ExitStack() as stack:
+
+        def start(role: str, said: str) -> Contender:
+            child = stack.enter_context(running(*python("benchmarks.routes", "--role", role)))
+            assert child.stdin is not None
+            child.stdin.write(f"{said}\n".encode())
+            child.stdin.flush()
+            return Contender(child.pid, json.loads(line(child)))
+
+        contenders = {"the fakes": start("fakes", "")}
+        polled, tool = contenders["the fakes"].ports
+        routes = {"poll a run": Route("GET", polled), "call a tool": Route("POST", tool, CALL)}
+        answers = json.dumps({route.path: fetch(contenders["the fakes"].ports[route.path], route) for route in routes.values()})
+        contenders |= {"Starlette": start("starlette", answers), "raw ASGI": start("asgi", answers)}
+        results: dict[tuple[str, str], list[load.Served]] = {(name, who): [] for name in routes for who in contenders}
+        for number in range(rounds):
+            for name, route in routes.items():
+                for who, contender in contenders.items():
+                    request = load.http(*route)
+                    served = load.measure(contender.ports[route.path], contender.pid, request, connections, seconds)
+                    results[name, who].append(served)
+                    rate = f"{served.per_cpu_second:,.0f} requests per CPU-second"
+                    print(f"round {number + 1} of {rounds}: {name}, {who}: {rate}", flush=True)
+    print(f"\n{connections} keep-alive connections, median of {rounds} rounds of {seconds:g} s")
+    print(table([("route", "server", "requests/s", "per CPU-second", "the fakes' part of it"), *map(tuple, rows(results))]))
+    return judged(results)
+
+
+def rows(results: Mapping[tuple[str, str], list[load.Served]]) -> list[list[str]]:
+    """The table's rows."""
+    return [
+        [
+            name,
+            who,
+            f"{statistics.median(served.per_second for served in got):,.0f}",
+            f"{statistics.median(served.per_cpu_second for served in got):,.0f}",
+            f"{ratio(results[name, 'the fakes'], got):.2f}",
+        ]
+        for (name, who), got in results.items()
+    ]
+
+
+def ratio(mine: list[load.Served], its: list[load.Served]) -> float:
+    """The median of the rounds' ratios."""
+    return statistics.median(one.per_cpu_second / other.per_cpu_second for one, other in zip(mine, its, strict=True))
+
+
+def judged(results: Mapping[tuple[str, str], list[load.Served]]) -> list[Figure]:
+    """The figures: the best round of each route, since other load on the machine only ever takes from it, and the ratios."""
+    found = []
+    for (name, who), got in results.items():
+        if who == "the fakes":
+            best = max(served.per_cpu_second for served in got)
+            found.append(Figure(name, best, "requests per CPU-second, best round", at_least=TARGET))
+        else:
+            part = ratio(results[name, "the fakes"], got)
+            found.append(Figure(f"{name}: the fakes / {who}", part, "of requests per CPU-second"))
+    return found
+
+
+def fetch(port: int, route: Route) -> str:
+    """The body of an answer."""
+    asked = urllib.request.Request(f"http://127.0.0.1:{port}{route.path}", route.body or None, method=route.method)
+    with urllib.request.urlopen(asked, timeout=10) as answer:
+        body: bytes = answer.read()
+    return body.decode()
 
 
 def main() -> int:
-    """Measure, print, and say whether the target is met."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=2.0)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--connections", type=int, default=16)
-    args = parser.parse_args()
-    context = multiprocessing.get_context("spawn")
-    with tempfile.TemporaryDirectory() as folder:
-        mine, theirs = context.Pipe()
-        server = context.Process(target=serve, args=(theirs, folder))
-        server.start()
-        try:
-            ports, path = mine.recv()
-            call = {"arguments": {"user_id": "U1", "conversation_id": "C1", "subject": "Damaged", "reference": "C1_abc"}}
-            routes = {
-                "poll a run": (ports[0], http("GET", path)),
-                "call a tool": (ports[1], http("POST", "/tools/create_ticket", json.dumps(call).encode())),
-            }
-            best = {name: _measure(context, server.pid or 0, name, *route, args) for name, route in routes.items()}
-        finally:
-            mine.send(None)
-            server.join(10)
-    missed = [name for name, figure in best.items() if figure < TARGET]
-    print(f"target {TARGET} requests per CPU-second: {'missed by ' + ', '.join(missed) if missed else 'met'}")
-    return 1 if missed else 0
-
-
-def _measure(context: Any, pid: int, name: str, port: int, request: bytes, args: argparse.Namespace) -> float:
-    process = psutil.Process(pid)
-    per_cpu, per_second = [], []
-    for _ in range(args.rounds):
-        mine, theirs = context.Pipe()
-        child = context.Process(target=load, args=(theirs, port, request, args.connections, args.seconds))
-        before = sum(process.cpu_times()[:2])
-        child.start()
-        count = mine.recv()
-        child.join()
-        per_cpu.append(count / (sum(process.cpu_times()[:2]) - before))
-        per_second.append(count / args.seconds)
-    print(f"{name:<12} {statistics.median(per_second):>8,.0f} requests/s   "
-          f"{statistics.median(per_cpu):>8,.0f} requests per CPU-second (best {max(per_cpu):,.0f})")
-    return max(per_cpu)
+    """The command line."""
+    parser = command_line(__doc__)
+    parser.add_argument("--seconds", type=float, help="per server, route and round (default 2)")
+    parser.add_argument("--rounds", type=int, help="default 3")
+    parser.add_argument("-c", "--connections", type=int, default=16)
+    parser.add_argument("--role", choices=["fakes", "starlette", "asgi"], help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.role:
+        asyncio.run(fakes() if given.role == "fakes" else bare({"starlette": starlette, "asgi": asgi}[given.role]))
+        return 0
+    seconds, rounds = (0.2, 1) if given.quick else (2.0, 3)
+    return finish(given, compare(given.connections, given.seconds or seconds, given.rounds or rounds))
 
 
 if __name__ == "__main__":
