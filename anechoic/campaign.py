@@ -13,6 +13,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from anechoic import gate
@@ -131,10 +132,16 @@ async def run(campaign: Campaign, *, seconds: float, max_failures: int, observer
         await run_round(campaign, len(campaign.rounds) + 1, observer, done)
 
 
+def folder_of(report_dir: Path, number: int) -> Path:
+    """The folder of one round."""
+    return report_dir / f"round-{number:04}"
+
+
 async def run_round(campaign: Campaign, number: int, observer: gate.Observer, done: Done) -> None:
     """One round. Its folder `round-N` is kept when it did not pass; chaos.json is written either way."""
     seed = random.Random(f"campaign/{campaign.seed}/{number}").randrange(1_000_000)
-    folder = campaign.settings.report_dir / f"round-{number:04}" if campaign.settings.report_dir else None
+    whole = campaign.settings.report_dir
+    folder = None if whole is None else folder_of(whole, number)
     settings = dataclasses.replace(campaign.settings, seed=seed, report_dir=folder)
     plans, _ = gate.usable_plans(settings)
     asked = gate.Gate(
@@ -153,8 +160,8 @@ async def run_round(campaign: Campaign, number: int, observer: gate.Observer, do
     if not made.good and folder is None:
         campaign.failed[number] = outcome
     campaign.reached.update(data["reached"])
-    if campaign.settings.report_dir is not None:
-        gate.write(campaign.settings.report_dir / "chaos.json", campaign.to_json())
+    if whole is not None:
+        gate.write(whole / "chaos.json", campaign.to_json())
         if made.good and folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
     done(made, outcome)

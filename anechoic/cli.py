@@ -49,7 +49,7 @@ BaselineFile = Annotated[
     Path | None, typer.Option("--baseline", help="File of violations that are known and accepted: only others fail.")
 ]
 ReportDir = Annotated[
-    Path | None, typer.Option(help="Folder for history.jsonl, verdict.json, plan.json, junit.xml and the logs of each process.")
+    Path | None, typer.Option(help="Folder for history.jsonl, verdict.json, plan.json, report.html, junit.xml and the logs of each process.")
 ]
 
 
@@ -343,6 +343,23 @@ def check(
     from anechoic.commands import check as do
 
     do.run(history=history, gateway=gateway, demand=demand, as_json=as_json)
+
+
+@app.command(epilog="""\b
+Examples:
+  anechoic report report
+  anechoic report chaos-run --out public --summary summary.md
+""")
+def report(
+    folder: Annotated[Path, typer.Argument(help="The --report-dir of a gate, a search or a chaos run.")],
+    out: Annotated[Path | None, typer.Option(help="Folder for report.html and junit.xml; left out: the same one.")] = None,
+    junit: Junit = None,
+    summary: Summary = None,
+) -> None:
+    """Write the reports of a run again, from its verdict.json and history.jsonl."""
+    from anechoic.commands import report as do
+
+    do.run(folder=folder, out=out, junit=junit, summary=summary)
 
 
 @app.command(epilog="""\b

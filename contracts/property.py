@@ -192,7 +192,8 @@ def search(
     with contextlib.suppress(_Over):
         if kept is not None:
             for case in kept.cases():
-                if hunt.try_all([case]).failed is None:
+                again = dataclasses.replace(case, demand=tuple(demanded))
+                if hunt.try_all([again]).failed is None and again == case:
                     kept.forget(case)
         planned = map(read, _alternating(sweep(profile, seed, run.world), pairs(profile, seed, run.world)))
         (_draw if run.batch == 1 else _draw_batches)(hunt, read, planned, seed)

@@ -9,6 +9,7 @@ from anechoic import campaign, exits, gate
 from anechoic.budget import NoDuration, seconds_of
 from anechoic.commands import options
 from anechoic.report.console import Console, reached, report, terminal
+from anechoic.report.files import Reports
 from anechoic.report.record import CAMPAIGN, Record, load, of_campaign
 from chaos.plan import PlanError
 from chaos.toxiproxy.client import ToxiproxyError
@@ -48,6 +49,9 @@ def run(
         console.pause()
         out.print(str(made))
         if not made.good:
+            if settings.report_dir is not None:
+                folder = campaign.folder_of(settings.report_dir, made.number)
+                Reports(folder).keep(Record(outcome.data, outcome.judgement.index))
             report(out, outcome.data, outcome.judgement, outcome.notes)
         console.again()
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from anechoic.report.annotations import commands
+from anechoic.report.html import to_html
 from anechoic.report.junit import to_xml
 from anechoic.report.record import Record
 from anechoic.report.summary import to_markdown
@@ -29,20 +30,24 @@ class Reports:
 
     def write(self, record: Record) -> None:
         """Write all of it. Raises OSError."""
-        for path in (self.folder / JUNIT if self.folder else None, self.junit):
-            if path is not None:
-                _write(path, to_xml(record))
+        self.keep(record)
         page = os.environ.get("GITHUB_STEP_SUMMARY")
-        if self.summary is not None or page:
-            text = to_markdown(record)
-            if self.summary is not None:
-                _write(self.summary, text)
-            if page:
-                with open(page, "a", encoding="utf-8") as out:
-                    out.write(text)
+        if page:
+            with open(page, "a", encoding="utf-8") as out:
+                out.write(to_markdown(record))
         if os.environ.get("GITHUB_ACTIONS") == "true":
             for command in commands(record):
                 print(command, flush=True)
+
+    def keep(self, record: Record) -> None:
+        """Write the files alone. Raises OSError."""
+        if self.folder is not None:
+            _write(self.folder / JUNIT, to_xml(record))
+            _write(self.folder / PAGE, to_html(record))
+        if self.junit is not None:
+            _write(self.junit, to_xml(record))
+        if self.summary is not None:
+            _write(self.summary, to_markdown(record))
 
     def refused(self, error: object, about: Mapping[str, Any]) -> None:
         """Report a run that ended before there was anything to judge. `about` says what was to be run."""

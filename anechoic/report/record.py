@@ -43,8 +43,11 @@ class Record:
                 if "accepted" not in found and (before is None or len(violation.events) < len(before.events)):
                     kinds[violation] = violation
             yield from ((self.index, violation) for violation in kinds.values())
-        for part in self.parts.values():
-            yield from part.told()
+        seen: set[Violation] = set()
+        for index, violation in (told for part in self.parts.values() for told in part.told()):
+            if violation not in seen:
+                seen.add(violation)
+                yield index, violation
 
 
 def load(folder: Path) -> Record:

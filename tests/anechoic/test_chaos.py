@@ -52,7 +52,7 @@ def test_a_run_goes_on_where_it_stopped(anechoic: Run, tmp_path: Path) -> None:
     assert data["rounds"][0] == rounds[0]
     assert [r["number"] for r in data["rounds"]] == [1, 2]
     assert data["seed"] == 9
-    assert {p.name for p in (tmp_path / "run").iterdir()} == {"chaos.json", "junit.xml"}
+    assert {p.name for p in (tmp_path / "run").iterdir()} == {"chaos.json", "junit.xml", "report.html"}
 
 
 def test_a_failed_round_is_told_kept_and_repeatable(anechoic: Run, tmp_path: Path) -> None:
