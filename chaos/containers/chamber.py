@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, TypeVar
 
 from chaos.containers.container import Container
 from chaos.containers.engine import Engine
+from chaos.containers.health import Health, trouble_of
 from chaos.containers.layout import STATE, Layout
 from chaos.containers.selection import address, name_of
 from chaos.containers.serving import ContainerServing
-from chaos.toxiproxy.client import Toxiproxy
+from chaos.toxiproxy.client import Toxiproxy, ToxiproxyError
 from chaos.wire.chamber import Chamber
 from chaos.wire.edges import Edges
+from chaos.wire.errors import WireError
 from chaos.wire.instances import Unit
 from chaos.wire.store import RedisStore, Store, watch
 from fakes.llm.serving import Serving
+
+T = TypeVar("T")
 
 STOP_PATIENCE = 2.0
 """Seconds that an instance of an earlier run has to stop, before this one starts it afresh."""
@@ -35,6 +39,20 @@ class ContainerChamber(Chamber):
     when no engine answers or a container is not there.
     """
 
+    _health: Health | None = None
+
+    async def _start(self) -> None:
+        await self.while_whole(super()._start())
+
+    async def while_whole(self, work: Coroutine[Any, Any, T]) -> T:
+        """As `Chamber.while_whole`; in a project an error also tells the last lines of every container that is not well."""
+        try:
+            return await super().while_whole(work)
+        except (WireError, ToxiproxyError) as error:
+            if self._health is None:
+                raise
+            raise WireError(await self._health.report(str(error))) from None
+
     async def _prepare(self) -> None:
         layout = self.settings.layout
         self.engine = Engine(self._part_lost)
@@ -44,8 +62,13 @@ class ContainerChamber(Chamber):
             labels = [word for word in given if "=" in word]
             chosen = await self.engine.find(names=() if labels else given, labels=labels)
             self._found: Sequence[Any] = chosen[: self.settings.instances]
+            for found in self._found:
+                if found["State"]["Restarting"]:
+                    raise WireError(f"container {trouble_of(found, self.engine)}")
             self._instances = [Container(name_of(f), self.engine, f, ours=False) for f in self._found]
             return
+        self._health = Health(self.engine, layout, self._part_lost)
+        await self._health.watch()
         self._found = await self._part("coordinator", self.settings.instances)
         self._instances = [Container(name_of(f), self.engine, f, ours=True) for f in self._found]
         # what an earlier run has left in their memory is not this run's

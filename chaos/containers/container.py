@@ -173,11 +173,7 @@ class Container:
 
     def last_words(self) -> str:
         """The last 20 lines of its log. Blocks for a moment."""
-        try:
-            text: bytes = self.engine.api.logs(self.id, tail=TAIL_LINES)
-        except Exception as error:  # the container or the engine is gone; the reader is told of something else
-            return f"(no log: {error})"
-        return text.decode(errors="replace").rstrip() or "(it printed nothing)"
+        return last_words(self.engine, self.id)
 
     async def _end(self, work: Any, *args: Any, **more: Any) -> None:
         ended = self.wait()
@@ -204,3 +200,12 @@ class Container:
 
     def _last(self, error: EngineError) -> str:
         return f"  its last lines:\n    {self.last_words()}" if "No such container" not in str(error) else ""
+
+
+def last_words(engine: Engine, container: str) -> str:
+    """The last 20 lines of a container's log. Blocks for a moment."""
+    try:
+        text: bytes = engine.api.logs(container, tail=TAIL_LINES)
+    except Exception as error:  # the container or the engine is gone; the reader is told of something else
+        return f"(no log: {getattr(error, 'explanation', None) or error})"
+    return text.decode(errors="replace").strip() or "(it printed nothing)"

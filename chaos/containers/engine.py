@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from chaos.containers.selection import connect, select
+from chaos.wire.errors import WireError
 
 T = TypeVar("T")
 Notice = Callable[[str, Mapping[str, str]], None]
@@ -19,8 +20,8 @@ Notice = Callable[[str, Mapping[str, str]], None]
 THREADS = 8
 
 
-class EngineError(OSError):
-    """The engine refused a call, or is gone."""
+class EngineError(WireError, OSError):
+    """The engine refused a call, or is gone: as a fault it could not be injected, anywhere else the run cannot go on."""
 
 
 class Engine:
@@ -50,7 +51,7 @@ class Engine:
         try:
             return await self._loop.run_in_executor(self._threads, lambda: work(*args, **more))
         except docker.errors.APIError as error:
-            raise EngineError(f"the container engine refused: {error.explanation or error}") from None
+            raise EngineError(f"the container engine refused {_asked(error)}: {error.explanation or error}") from None
         except (docker.errors.DockerException, requests.RequestException) as error:
             raise EngineError(f"the container engine is gone: {error}") from None
 
@@ -71,7 +72,10 @@ class Engine:
         self._client.close()
 
     def _listen(self) -> None:
-        reason = "it closed the stream of its events"
+        reason = "is gone: it closed the stream of its events"
+        answer = getattr(self._events, "_response", None)  # the SDK takes a refusal for the end of the stream
+        if answer is not None and not answer.ok:
+            reason = f"refused the stream of its events with {answer.status_code}: {answer.text.strip()}"
         try:
             for event in self._events:
                 notice = self._notices.get(event["Actor"]["ID"])
@@ -79,6 +83,12 @@ class Engine:
                     action = event["Action"].partition(":")[0]
                     self._loop.call_soon_threadsafe(notice, action, event["Actor"]["Attributes"])
         except Exception as error:  # whatever ends the stream: the engine is gone, or this run is over
-            reason = f"{type(error).__name__}: {error}"
+            reason = f"is gone: {type(error).__name__}: {error}"
         if not self._closing:
-            self._loop.call_soon_threadsafe(self._lost, f"the container engine is gone: {reason}")
+            self._loop.call_soon_threadsafe(self._lost, f"the container engine {reason}")
+
+
+def _asked(error: Any) -> str:
+    """What was asked for, and the status of the refusal: an APIError carries the answer."""
+    answer = error.response
+    return f"{answer.request.method} {answer.request.path_url} with {answer.status_code}"

@@ -17,7 +17,7 @@ from fakes.faults import Fault, Nemesis
 from fakes.history import Event, History, HistoryError, parsed
 from fakes.remote.lines import BadLine, Lines
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 """Seconds that a fake has to take a connection and to begin."""
 
 REMEMBERED = 65_536
@@ -54,7 +54,7 @@ class Hub:
     async def begin(self, address: str, token: str, settings: Mapping[str, Any]) -> Mapping[str, Any]:
         """Connect to the fake at `address` (host:port), and have it begin; what it tells about itself.
 
-        Raises WireError when nobody answers there within 30 s, or when it refuses.
+        Raises WireError when nobody answers there within 60 s, or when it refuses.
         """
         host, _, port = address.rpartition(":")
         try:

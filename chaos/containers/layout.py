@@ -58,6 +58,6 @@ class Layout:
             base_port=self.BASE_PORT, store=self.REDIS,
         )
 
-    def labels(self, part: str) -> tuple[str, ...]:
-        """The labels of the services that are such a part."""
-        return f"com.docker.compose.project={self.project}", f"{PART}={part}"
+    def labels(self, part: str | None = None) -> tuple[str, ...]:
+        """The labels of the services that are such a part, or of all."""
+        return (f"com.docker.compose.project={self.project}", *((f"{PART}={part}",) if part else ()))

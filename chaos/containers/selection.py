@@ -96,7 +96,8 @@ def address(found: Any, port: int | None, *, inside: bool) -> tuple[str, int]:
     for network in found["NetworkSettings"]["Networks"].values():
         if network.get("IPAddress"):
             return f"{network['IPAddress']}:{port}", port
-    raise WireError(f"container {name_of(found)} cannot be reached: it runs on no network and publishes no port")
+    status = found["State"]["Status"]
+    raise WireError(f"container {name_of(found)} ({status}) cannot be reached: it is on no network and publishes no port")
 
 
 def _running(api: Any) -> str:

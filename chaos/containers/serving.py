@@ -34,7 +34,7 @@ class ContainerServing(Serving):
         self._http = http
         self._dying: set[str] = set()
 
-    async def start(self, timeout: float = 30.0) -> None:
+    async def start(self, timeout: float = 60.0) -> None:
         """Start every replica, or find it running; returns when all answer. Raises ServingError after `timeout` seconds."""
         for place in self._places.values():
             self._start(place)

@@ -112,6 +112,10 @@ class Chamber:
         except asyncio.CancelledError:
             await closing
             raise
+        except WireError as second:
+            if error is None:
+                raise
+            self._say(f"not everything could be given back: {second}")
 
     def take_over(self, deliveries: Deliveries) -> None:
         """From now on somebody else delivers turns, and is asked about them instead of the driver."""

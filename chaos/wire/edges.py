@@ -41,10 +41,12 @@ class Edges:
 
     async def close(self) -> None:
         """Remove every proxy of this run."""
-        for name in self._names.values():
-            with contextlib.suppress(ToxiproxyError):
-                await self._toxiproxy.delete(name)
+        await asyncio.gather(*map(self._remove, self._names.values()))  # a server that hangs is waited for once
         self._names.clear()
+
+    async def _remove(self, name: str) -> None:
+        with contextlib.suppress(ToxiproxyError):
+            await self._toxiproxy.delete(name)
 
     def chosen(self, edge: str, instance: str | None) -> list[str]:
         """Names of the proxies of an edge, those of one instance where one is given. Raises Moot where there are none."""
