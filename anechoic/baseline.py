@@ -15,9 +15,7 @@ from typing import Any
 
 from anechoic import exits
 from chaos.words import unknown
-from contracts.bound import Bound
 from contracts.catalogue import CONTRACTS
-from contracts.index import Index
 from contracts.result import Status, Violation
 from contracts.verdict import Judgement, excusing
 
@@ -154,14 +152,13 @@ def settle(baseline: Baseline, judgement: Judgement, data: dict[str, Any], *, up
     The verdicts stay what they are, since a fact is a fact; `exit_code` is that of the run without what is accepted. With
     `update` the file is written, and what was new is accepted from then on. Raises OSError.
     """
-    bound = Bound(judgement.index or Index(()))
-    found = [Known(v.contract, v.shape, _parts(bound.plans(v)), seen=v.message) for v in judgement.violations]
+    found = [Known(v.contract, v.shape, _parts(v.plans), seen=v.message) for v in judgement.violations]
 
     def code(accepting: Baseline) -> int:
         accepted = {id(v) for v, one in zip(judgement.violations, found, strict=True) if accepting.accepting(one)}
         return excusing(judgement, lambda v: id(v) in accepted)[1]
 
-    record(baseline, found, lambda entry: _tested(entry, judgement, bound), data, code, update=update)
+    record(baseline, found, lambda entry: _tested(entry, judgement), data, code, update=update)
 
 
 def record(
@@ -191,10 +188,10 @@ def record(
     data["exit_code"], data["baseline"] = code(baseline), said
 
 
-def _tested(entry: Known, judgement: Judgement, bound: Bound) -> bool:
+def _tested(entry: Known, judgement: Judgement) -> bool:
     """Whether its contract was decided, in a sound run in which all its plans met and all their rules fired."""
     decided = judgement.result(entry.contract).status in (Status.PASS, Status.FAIL) and not judgement.flaws.run
-    met = any(entry.plans <= _parts(together) for together in bound.together)
+    met = any(entry.plans <= _parts(together) for together in judgement.together)
     silent = {rule.rsplit("/", 1)[0] for rule, fired in judgement.fired.items() if not fired}
     return decided and met and not entry.plans & silent
 

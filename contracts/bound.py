@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 
 from contracts.index import Index
@@ -14,18 +15,22 @@ NO_PLAN = "none"
 class Bound:
     """The plans of each conversation of a history.
 
-    `turns` counts the turns of each plan, `together` holds every set of plans that a conversation had.
+    `turns` counts the turns of each plan and `since` has the number of the event with which the first one began; `together`
+    holds every set of plans that a conversation had.
     """
 
     def __init__(self, index: Index) -> None:
         self._index = index
         self._plans: dict[str | None, frozenset[str]] = {}
         self.turns: Counter[str] = Counter()
+        self.since: dict[str, int] = {}
         for turn in index.turns.values():
             if turn.planned is None:
                 continue
             plans = frozenset(turn.planned.plans or (NO_PLAN,))
-            self.turns.update(plans)
+            self.turns.update(sorted(plans))
+            for plan in plans:
+                self.since.setdefault(plan, turn.since)
             self._plans[turn.conversation] = self._plans.get(turn.conversation, frozenset()) | plans
         self.together = frozenset(self._plans.values())
 
@@ -38,6 +43,9 @@ class Bound:
         found = {e.conversation for e in events if e is not None and e.conversation is not None}
         return found.pop() if len(found) == 1 else None
 
-    def plans(self, violation: Violation) -> frozenset[str]:
-        """The plans bound to the conversation of a violation; none where that is not known."""
-        return self._plans.get(self.conversation(violation), frozenset())
+    def known(self, violation: Violation) -> Violation:
+        """The violation with its conversation, and the plans bound to that; none where it is not known."""
+        conversation = self.conversation(violation)
+        return dataclasses.replace(
+            violation, conversation=conversation, plans=self._plans.get(conversation, frozenset())
+        )

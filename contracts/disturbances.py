@@ -136,7 +136,7 @@ class Disturbances:
 
     def of(self, conversation: str | None) -> list[Fault]:
         """The faults of one conversation alone."""
-        return self._by_conversation.get(conversation or "", [])
+        return self._by_conversation.get(conversation, []) if conversation is not None else []
 
     def conversations(self, *names: str) -> set[str]:
         """The conversations in which a fault of one of these names took effect."""

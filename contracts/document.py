@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from contracts.bound import Bound
-from contracts.index import Index
 from contracts.verdict import Judgement
 
 FORMAT_VERSION = 1
@@ -18,7 +16,6 @@ def to_json(judgement: Judgement, header: Mapping[str, Any], reproduce: str) -> 
     `header` is the history's first line (seed, coordinator, gateway, plans); `reproduce` is the command that does it again.
     `reasons` is there only when there are any, and so is `unsound`: those of them that are about the whole run.
     """
-    bound = Bound(judgement.index or Index(()))
     out: dict[str, Any] = {
         "format_version": FORMAT_VERSION,
         "verdict": str(judgement.verdict),
@@ -29,7 +26,7 @@ def to_json(judgement: Judgement, header: Mapping[str, Any], reproduce: str) -> 
         "seed": header.get("seed"),
         "coordinator": header.get("coordinator"),
         "gateway": header.get("gateway", judgement.terms.profile.name),
-        "seconds": round(judgement.index.end, 1) if judgement.index is not None else 0.0,
+        "seconds": round(judgement.seconds, 1),
         "counts": dict(judgement.counts),
         "contracts": [
             {
@@ -40,21 +37,21 @@ def to_json(judgement: Judgement, header: Mapping[str, Any], reproduce: str) -> 
         ],
         "violations": [
             {
-                "contract": v.contract, "shape": v.shape, "message": v.message, "conversation": bound.conversation(v),
-                "plans": sorted(bound.plans(v)), "run_id": v.run_id, "tool_call_id": v.tool_call_id,
+                "contract": v.contract, "shape": v.shape, "message": v.message, "conversation": v.conversation,
+                "plans": sorted(v.plans), "run_id": v.run_id, "tool_call_id": v.tool_call_id,
                 "effects": list(v.effects), "events": list(v.events),
             }
             for v in judgement.violations
         ],
         "reached": dict(judgement.reached),
-        "plans": _plans(judgement, header, bound),
+        "plans": _plans(judgement, header),
         "faults": [
             {"rule": rule, "fired": fired} | ({"why": why} if (why := judgement.flaws.silent.get(rule)) else {})
             for rule, fired in judgement.fired.items()
         ],
         "reproduce": reproduce,
     }
-    if judgement.index is not None and (over := judgement.index.budget_ended) is not None:
+    if (over := judgement.budget_ended) is not None:
         out["budget"] = {"seconds": over.seconds, "ended": True, "delivered": over.delivered, "turns": over.turns}
     if judgement.reasons:
         out["reasons"] = list(judgement.reasons)
@@ -63,13 +60,13 @@ def to_json(judgement: Judgement, header: Mapping[str, Any], reproduce: str) -> 
     return out
 
 
-def _plans(judgement: Judgement, header: Mapping[str, Any], bound: Bound) -> list[dict[str, Any]]:
+def _plans(judgement: Judgement, header: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Each plan: how many turns were delivered under it, its rules, and how often they fired."""
     rules = {plan["name"]: [rule["id"] for rule in plan["rules"]] for plan in header.get("plans", ())}
     return [
         {
-            "name": name, "turns": bound.turns[name], "rules": rules.get(name, []),
+            "name": name, "turns": judgement.turns_under.get(name, 0), "rules": rules.get(name, []),
             "fired": sum(judgement.fired.get(rule, 0) for rule in rules.get(name, [])),
         }
-        for name in (*rules, *(name for name in bound.turns if name not in rules))
+        for name in (*rules, *(name for name in judgement.turns_under if name not in rules))
     ]

@@ -5,8 +5,9 @@ Building it is linear in the number of events, and so is each contract's own pas
 
 from __future__ import annotations
 
+import dataclasses
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from contracts.attribution import NOTHING, Attribution, Families
@@ -18,15 +19,35 @@ _WORD = re.compile(r"[A-Za-z0-9_-]+")
 _ESCAPED = re.compile(r"\\[nrtbf]")
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Part:
+    """What cannot be seen from a part of a history: the whole is one part, with nothing elsewhere.
+
+    `shared` are the numbers of the events that all parts have; the `first` part counts them.
+    """
+
+    end: float
+    elsewhere: Callable[[int], h.Event | None] = lambda seq: None
+    shared: Collection[int] = ()
+    first: bool = True
+    poisoned: bool = False
+    """somewhere a call was poisoned or failed for good by a fault of its conversation"""
+    nameless: bool = False
+    stray: frozenset[None] = frozenset()
+    """None where somewhere a run of no conversation has no turn"""
+
+
 class Index:
     """What happened, by turn, run, call, intent, effect and instance.
 
     Args:
         events: a history, in order. Numbers (`seq`) need not be without gaps.
+        part: given where the events are a part of a history, what cannot be seen from there.
     """
 
-    def __init__(self, events: Sequence[h.Event]) -> None:
+    def __init__(self, events: Sequence[h.Event], part: Part | None = None) -> None:
         self.events = events
+        self.part = part or Part(end=events[-1].t if events else 0.0)
         self.turns: dict[str, Turn] = {}
         self.runs: dict[str, Run] = {}
         self.calls: dict[str, IssuedCall] = {}
@@ -46,7 +67,7 @@ class Index:
         self.quiesced: h.QuiesceEnded | None = None
         self.budget_ended: h.BudgetEnded | None = None
         self.interrupted: h.RunInterrupted | None = None
-        self.end = events[-1].t if events else 0.0
+        self.end = self.part.end
         self._by_intent: dict[tuple[tuple[str, int], int], Intent] = {}
         self._by_step: dict[tuple[str, int], int] = {}
         self._by_nonce: Families = {}
@@ -59,9 +80,11 @@ class Index:
         self._quote()
         self._share_out()
         self.unattributed = [e for e in self.effects if e.target.by == "nothing"]
-        self.stray = {run.conversation for run in self.runs.values() if run.turn is None}
+        self.stray = {run.conversation for run in self.runs.values() if run.turn is None} | self.part.stray
         """conversations with a run that lost its tie to a turn (the message was changed on its way)"""
         self._unsure = {e.event.conversation for e in self.unattributed}
+        self.nameless = None in self._unsure or self.part.nameless
+        """whether there is an effect that nobody can attribute to a call, nor to a conversation"""
 
     def event(self, seq: int) -> h.Event | None:
         """The event of that number."""
@@ -69,11 +92,20 @@ class Index:
             return self.events[seq - 1]
         if self._seq is None:
             self._seq = {event.seq: event for event in self.events}
-        return self._seq.get(seq)
+        return self._seq.get(seq) or self.part.elsewhere(seq)
+
+    def sender(self, request_id: str) -> str | None:
+        """The instance that sent a request to a tool."""
+        attempt = self.attempts.get(request_id)
+        return attempt.request.instance if attempt is not None and attempt.request is not None else None
+
+    def counts(self, event: int) -> bool:
+        """Whether what began with that event is counted here; what all parts of a history have is counted in one."""
+        return self.part.first or event not in self.part.shared
 
     def unsure(self, conversation: str | None) -> bool:
         """Whether an effect that nobody can attribute may belong to this conversation."""
-        return conversation in self._unsure or None in self._unsure
+        return conversation in self._unsure or self.nameless
 
     # --- the pass over the events ---
 
@@ -114,13 +146,13 @@ class Index:
     def _turn(self, event: Any) -> Turn:
         turn = self.turns.get(event.turn_id)
         if turn is None:
-            turn = self.turns[event.turn_id] = Turn(event.turn_id, event.conversation)
+            turn = self.turns[event.turn_id] = Turn(event.turn_id, event.conversation, event.seq)
         return turn
 
     def _run(self, event: Any) -> Run:
         run = self.runs.get(event.run_id)
         if run is None:
-            run = self.runs[event.run_id] = Run(event.run_id, event.conversation)
+            run = self.runs[event.run_id] = Run(event.run_id, event.conversation, event.seq)
         return run
 
     def _attempt(self, request_id: str) -> Attempt:
@@ -164,16 +196,16 @@ class Index:
         for asked in event.calls:
             call = run.calls.get(asked.tool_call_id)
             if call is None:
-                call = self._issue(run, step, asked)
+                call = self._issue(run, step, asked, event.seq)
             call.superseded = False
             call.asked.append(event)
             call.intent.changed = call.intent.changed or resized
 
-    def _issue(self, run: Run, step: tuple[str, int], asked: h.Call) -> IssuedCall:
+    def _issue(self, run: Run, step: tuple[str, int], asked: h.Call, seq: int) -> IssuedCall:
         intent = self._by_intent.get((step, asked.position))
         if intent is None:
-            family = self._family(asked, run.conversation)
-            intent = Intent(run.turn, run.conversation, step, asked.position, family)
+            family = self._family(asked, run.conversation, seq)
+            intent = Intent(run.turn, run.conversation, step, asked.position, family, seq)
             self._by_intent[step, asked.position] = intent
             self.intents.append(intent)
             family.intents.append(intent)
@@ -190,12 +222,12 @@ class Index:
         self.calls[call.tool_call_id] = run.calls[call.tool_call_id] = call
         return call
 
-    def _family(self, asked: h.Call, conversation: str | None) -> Family:
+    def _family(self, asked: h.Call, conversation: str | None, seq: int) -> Family:
         by_payload = self._by_payload.setdefault((asked.tool, asked.payload_hash), {})
         by_nonce = by_payload if asked.nonce is None else self._by_nonce.setdefault((asked.tool, asked.nonce), {})
         family = by_nonce.get(conversation)
         if family is None:
-            family = by_nonce[conversation] = Family(conversation)
+            family = by_nonce[conversation] = Family(conversation, seq)
             self.families.append(family)
         if by_payload.setdefault(conversation, family) is not family:
             by_payload[conversation] = None

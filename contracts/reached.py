@@ -7,16 +7,20 @@ from collections import Counter
 from contracts.index import Index
 
 
-def reached(index: Index) -> dict[str, int]:
-    """Readable counters, faults first; what was never reached is not listed."""
+def faults(index: Index) -> Counter[str]:
+    """What was hit by which faults that took effect."""
     count: Counter[str] = Counter()
     for fault in index.faults.all:
-        if fault.injected:
+        if fault.injected and index.counts(fault.events[0]):
             cause = index.event(fault.cause) if fault.cause is not None else None
             tool = getattr(cause, "tool", None)
             count[f"{fault.name} on {tool}" if tool else fault.name] += 1
-    faults = dict(sorted(count.items()))
-    count.clear()
+    return count
+
+
+def paths(index: Index) -> Counter[str]:
+    """Which paths were walked."""
+    count: Counter[str] = Counter()
     for run in index.runs.values():
         _run(index, run.run_id, count)
     for family in index.families:
@@ -41,9 +45,10 @@ def reached(index: Index) -> dict[str, int]:
     for exited in index.exits:
         if exited.expected and index.quiesced is not None and exited.seq > index.quiesced.seq:
             continue  # the run was over
-        count["instances ended by a fault" if exited.expected else "instances ended by themselves"] += 1
+        if index.counts(exited.seq):
+            count["instances ended by a fault" if exited.expected else "instances ended by themselves"] += 1
     count["calls reported in doubt"] = sum(1 for call in index.calls.values() if call.in_doubt)
-    return faults | {words: n for words, n in sorted(count.items()) if n}
+    return count
 
 
 def _run(index: Index, run_id: str, count: Counter[str]) -> None:

@@ -37,6 +37,8 @@ class Turn:
 
     turn_id: str
     conversation: str | None = None
+    since: int = 0
+    """the number of the event that told of it first; runs, intents and families have the same"""
     planned: TurnPlanned | None = None
     sent: list[TurnSent] = dataclasses.field(default_factory=list)
     ended: TurnEnded | None = None
@@ -60,6 +62,7 @@ class Run:
 
     run_id: str
     conversation: str | None = None
+    since: int = 0
     turn: Turn | None = None
     created: RunCreated | None = None
     ended: RunEnded | None = None
@@ -105,6 +108,7 @@ class Intent:
     """the logical step: the turn (or the run, where that has no turn) and the step's ordinal"""
     position: int
     family: Family
+    since: int = 0
     calls: list[IssuedCall] = dataclasses.field(default_factory=list)
     loose: list[Effect] = dataclasses.field(default_factory=list)
     """effects of this intent of which nobody can say under which of its ids they were made"""
@@ -158,6 +162,7 @@ class Family:
     """
 
     conversation: str | None
+    since: int = 0
     intents: list[Intent] = dataclasses.field(default_factory=list)
     calls: list[IssuedCall] = dataclasses.field(default_factory=list)
     loose: list[Effect] = dataclasses.field(default_factory=list)
@@ -214,6 +219,11 @@ class Effect:
     event: EffectCommitted
     attempt: Attempt
     target: Target = Target("nothing")
+
+    @property
+    def since(self) -> int:
+        """The number of its event."""
+        return self.event.seq
 
     @property
     def external_id(self) -> str:

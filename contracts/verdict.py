@@ -11,19 +11,17 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-import traceback
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 from chaos.collector import collector_paused
 from contracts.catalogue import CONTRACTS, HONEST, LIVE, SAFE
-from contracts.checks import CHECKS
-from contracts.checks.progress import lost
+from contracts.findings import Findings, examine, last_line
 from contracts.index import Index
 from contracts.profiles import RetryBudget, Terms, demand
-from contracts.reached import reached
 from contracts.result import Result, Status, Violation
+from contracts.story import Source
 from fakes.gateway.profile import Profile
-from fakes.history import Event
+from fakes.history import BudgetEnded, Event
 
 INTERRUPTED = 130
 """Exit code of a run that was stopped from outside."""
@@ -70,7 +68,8 @@ class Flaws:
 class Judgement:
     """What came out. `reasons` say why a verdict is unknown or invalid, `fired` counts each rule's faults that took effect.
 
-    `index` is kept for the stories of violations; it is None when even the index could not be built.
+    `seconds` is how long the history is, `turns_under` counts the turns under each plan, `together` holds every set of plans
+    that a conversation had. `index` tells the stories of violations; it is None when the history could not be indexed.
     """
 
     verdict: Verdict
@@ -85,7 +84,11 @@ class Judgement:
     reached: Mapping[str, int]
     fired: Mapping[str, int]
     terms: Terms
-    index: Index | None = dataclasses.field(repr=False)
+    seconds: float
+    budget_ended: BudgetEnded | None
+    turns_under: Mapping[str, int]
+    together: frozenset[frozenset[str]]
+    index: Source | None = dataclasses.field(repr=False)
 
     @property
     def violations(self) -> tuple[Violation, ...]:
@@ -123,21 +126,29 @@ def judge(
 def _judge(events: Sequence[Event], terms: Terms, rules: Sequence[tuple[str, bool]]) -> Judgement:
     try:
         index = Index(events)
-        observed = reached(index)
+        findings = examine(index, terms)
     except Exception as error:
-        return _unreadable(error, terms, rules)
-    results = tuple(_run(contract, index, terms) for contract in CONTRACTS)
-    fired = {rule: 0 for rule, _ in rules} | index.faults.fired()
-    flaws = _flaws(index, rules, fired)
+        return unreadable(error, terms, rules)
+    return conclude(findings, terms, rules, index)
+
+
+def conclude(findings: Findings, terms: Terms, rules: Sequence[tuple[str, bool]], index: Source) -> Judgement:
+    """The judgement that follows from what the checks saw."""
+    results = tuple(_result(contract, findings, terms) for contract in CONTRACTS)
+    further = sorted((rule for rule in findings.fired), key=lambda rule: findings.fired[rule].since)
+    fired = {rule: 0 for rule, _ in rules} | {rule: findings.fired[rule].times for rule in further}
+    flaws = _flaws(findings, rules, fired)
     if broke := flaws.invalid + flaws.stopped + flaws.cut:
         results = tuple(_without_liveness(result, broke[0]) for result in results)
     verdicts = _verdicts(results, flaws)
     worst = _worst(verdicts.values())
     undecided = [f"{r.contract} {r.name}: {r.note}" for r in results if r.status is Status.UNKNOWN]
+    plans = sorted(findings.plans, key=lambda plan: (findings.plans[plan].since, plan))
     return Judgement(
         worst, verdicts[SAFE], verdicts[LIVE], verdicts[HONEST],
         INTERRUPTED if flaws.stopped else _EXIT_CODES[worst],
-        results, (*flaws.all, *undecided), flaws, _counts(index), observed, fired, terms, index,
+        results, (*flaws.all, *undecided), flaws, dict(findings.counts), findings.reached(), fired, terms, findings.end,
+        findings.budget_ended, {plan: findings.plans[plan].times for plan in plans}, frozenset(findings.together), index,
     )
 
 
@@ -157,67 +168,33 @@ def _excused(result: Result, accepted: Callable[[Violation], bool]) -> Result:
     return dataclasses.replace(result, status=Status.UNKNOWN if result.unsure else Status.PASS, violations=())
 
 
-def _run(contract: str, index: Index, terms: Terms) -> Result:
-    if contract not in terms.wanted:
-        why = {"C12": "no budget was declared"}
-        if terms.exactly_once:
-            why["C2'"] = "C2 is demanded of every call at this gateway"
-        return Result(contract, Status.NOT_DEMANDED, note=why.get(contract, "not asked for"))
-    try:
-        return CHECKS[contract](index, terms)
-    except Exception as error:
-        return Result(contract, Status.UNKNOWN, note=f"the checker crashed: {_last_line(error)}")
+def _result(contract: str, findings: Findings, terms: Terms) -> Result:
+    if contract in terms.wanted:
+        return findings.tallies[contract].result()
+    why = {"C12": "no budget was declared"}
+    if terms.exactly_once:
+        why["C2'"] = "C2 is demanded of every call at this gateway"
+    return Result(contract, Status.NOT_DEMANDED, note=why.get(contract, "not asked for"))
 
 
-def _last_line(error: Exception) -> str:
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    said = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
-    return f"{said} ({frame.name}, line {frame.lineno})"
-
-
-def _flaws(index: Index, rules: Sequence[tuple[str, bool]], fired: Mapping[str, int]) -> Flaws:
-    stopped = (f"interrupted: {index.interrupted.reason}",) if index.interrupted else ()
-    if not index.events:
-        return Flaws(stopped, vacuous=("vacuous: the history is empty",))
-    return Flaws(stopped, tuple(_cut(index)), tuple(_invalid(index)), tuple(_vacuous(index)), _silent(index, rules, fired))
-
-
-def _cut(index: Index) -> Iterator[str]:
-    started, ended = index.quiesce, index.quiesced
-    if index.budget_ended is not None and ended is None:
-        yield "the budget of the run was over before everything was healed and at rest"
-    elif started is not None and started.full is not None and ended is not None and not ended.settled:
-        yield (
-            f"the budget of the run left {started.budget:g} s of {started.full:g} s for quiesce, "
-            f"and the system was not at rest then ({ended.open_turns} turns still open)"
-        )
-
-
-def _invalid(index: Index) -> Iterator[str]:
-    for f in index.faults.failed:
-        yield f"fault {f.fault} of rule {f.rule} failed: {f.reason}"
-    gone = {exited.instance for exited in index.exits if not exited.expected}
-    for instance in index.started:
-        if instance not in index.ready and (index.quiesced is not None or instance in gone):
-            yield f"{instance} was started and never got ready"
-
-
-def _vacuous(index: Index) -> Iterator[str]:
-    if not any(turn.answered for turn in index.turns.values()):
-        yield "vacuous: no turn came to its end"
-    if not index.calls:
-        yield "vacuous: no tool call was issued"
-    if not index.effects:
-        yield "vacuous: no effect was committed"
-
-
-def _silent(index: Index, rules: Sequence[tuple[str, bool]], fired: Mapping[str, int]) -> dict[str, str]:
-    intended = {fault.rule for fault in index.faults.all}
-    return {
-        rule: "its fault never took effect" if rule in intended else "the event that it waits for never happened"
+def _flaws(findings: Findings, rules: Sequence[tuple[str, bool]], fired: Mapping[str, int]) -> Flaws:
+    if findings.empty:
+        return Flaws(findings.stopped, vacuous=("vacuous: the history is empty",))
+    silent = {
+        rule: "its fault never took effect" if rule in findings.fired else "the event that it waits for never happened"
         for rule, optional in rules
         if not fired[rule] and not optional
     }
+    return Flaws(findings.stopped, findings.cut, findings.invalid, tuple(_vacuous(findings)), silent)
+
+
+def _vacuous(findings: Findings) -> Iterator[str]:
+    if not findings.answered:
+        yield "vacuous: no turn came to its end"
+    if not findings.counts["tool_calls"]:
+        yield "vacuous: no tool call was issued"
+    if not findings.counts["effects"]:
+        yield "vacuous: no effect was committed"
 
 
 def _without_liveness(result: Result, reason: str) -> Result:
@@ -246,26 +223,14 @@ def _worst(verdicts: Collection[Verdict]) -> Verdict:
     return next(v for v in _WORST_FIRST if v in verdicts)
 
 
-def _counts(index: Index) -> dict[str, int]:
-    asked = sum(1 for effect in index.effects if effect.target.family is not None)
-    served = sum(1 for intent in index.intents if intent.effects)
-    return {
-        "turns": len(index.turns),
-        "tool_calls": len(index.calls),
-        "effects": len(index.effects),
-        "duplicates": asked - served,
-        "lost": lost(index),
-        "unattributed": len(index.unattributed),
-    }
-
-
-def _unreadable(error: Exception, terms: Terms, rules: Sequence[tuple[str, bool]]) -> Judgement:
-    reason = f"the history could not be indexed: {_last_line(error)}"
+def unreadable(error: Exception, terms: Terms, rules: Sequence[tuple[str, bool]]) -> Judgement:
+    """The judgement where not even an index could be made."""
+    reason = f"the history could not be indexed: {last_line(error)}"
     status = {c: Status.UNKNOWN if c in terms.wanted else Status.NOT_DEMANDED for c in CONTRACTS}
     unknown = Verdict.UNKNOWN
     return Judgement(
         unknown, unknown, unknown, unknown, _EXIT_CODES[unknown],
         tuple(Result(c, status[c], note=reason) for c in CONTRACTS), (reason,), Flaws(vacuous=(reason,)),
         {"turns": 0, "tool_calls": 0, "effects": 0, "duplicates": 0, "lost": 0, "unattributed": 0},
-        {}, {rule: 0 for rule, _ in rules}, terms, None,
+        {}, {rule: 0 for rule, _ in rules}, terms, 0.0, None, {}, frozenset(), None,
     )

@@ -16,7 +16,7 @@ from anechoic.report.sequence import diagram, short
 from contracts.catalogue import CONTRACTS, HONEST, LIVE, SAFE
 from contracts.index import Index
 from contracts.result import Violation
-from contracts.story import story
+from contracts.story import Source, story
 
 TOLD, LISTED = 6, 14
 """So many violations are told, and so many things reached and reasons are listed before the rest is folded away."""
@@ -47,7 +47,7 @@ def to_html(record: Record) -> str:
         stories=[_story(index, violation, data) for index, violation in list(record.told())[:TOLD]],
         matrix=_matrix(data), contracts=data.get("contracts", ()), about={c.id: c.about for c in CONTRACTS.values()},
         timeline=Markup(timeline.to_svg(record.index))  # noqa: S704 - every text in it is escaped where it is made
-        if record.index is not None and record.index.turns and search is None else None,
+        if isinstance(record.index, Index) and record.index.turns and search is None else None,
         reached=_reached(data), rounds=record.rounds, parts=record.parts, baseline=data.get("baseline"),
     )
     return page
@@ -71,7 +71,7 @@ def _contracts_of(name: str, data: Mapping[str, Any]) -> list[Mapping[str, Any]]
     return [row for row in data.get("contracts", ()) if CONTRACTS[row["id"]].verdict == name]
 
 
-def _story(index: Index, violation: Violation, data: Mapping[str, Any]) -> dict[str, Any]:
+def _story(index: Source, violation: Violation, data: Mapping[str, Any]) -> dict[str, Any]:
     shown = diagram(index, violation)
     like = [v for v in data.get("violations", ()) if (v["contract"], v.get("shape")) == (violation.contract, violation.shape)]
     mine: Mapping[str, Any] = next((v for v in like if tuple(v["events"]) == violation.events), {})

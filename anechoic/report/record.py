@@ -10,6 +10,7 @@ from typing import Any
 
 from contracts.index import Index
 from contracts.result import Violation
+from contracts.story import Source
 from fakes.history import HistoryError, read
 
 VERDICT, HISTORY, CAMPAIGN = "verdict.json", "history.jsonl", "chaos.json"
@@ -24,16 +25,16 @@ class Record:
     """One run. `rounds` are the rounds of a chaos run; then `parts` are the records of those that did not pass."""
 
     data: Mapping[str, Any]
-    index: Index | None = None
+    index: Source | None = None
     rounds: Sequence[Mapping[str, Any]] = ()
     parts: Mapping[int, Record] = dataclasses.field(default_factory=dict)
 
     @property
-    def first(self) -> tuple[Index, Violation] | None:
+    def first(self) -> tuple[Source, Violation] | None:
         """The first violation that nobody has accepted, with the history that tells its story."""
         return next(self.told(), None)
 
-    def told(self) -> Iterator[tuple[Index, Violation]]:
+    def told(self) -> Iterator[tuple[Source, Violation]]:
         """One violation of each kind that nobody has accepted, that with the shortest story, in the order of the contracts."""
         if self.index is not None:
             kinds: dict[Violation, Violation] = {}
@@ -90,7 +91,7 @@ def _violation(data: Mapping[str, Any]) -> Violation:
     )
 
 
-def _index(path: Path) -> Index | None:
+def _index(path: Path) -> Source | None:
     if not path.exists():
         return None
     try:

@@ -8,8 +8,8 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from contracts.index import Index
 from contracts.result import Violation
+from contracts.story import Source
 from fakes import history as h
 
 HARNESS, API, GATEWAY = "harness", "Assistants API", "tool gateway"
@@ -49,7 +49,7 @@ class Diagram:
     left_out: int = 0
 
 
-def diagram(index: Index, violation: Violation, longest: int = LONGEST) -> Diagram:
+def diagram(index: Source, violation: Violation, longest: int = LONGEST) -> Diagram:
     """The sequence of a violation's events, `longest` messages at most."""
     events = (index.event(seq) for seq in violation.events)
     made = list(_joined(message for event in events if event is not None and (message := _message(event)) is not None))

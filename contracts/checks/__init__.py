@@ -1,4 +1,4 @@
-"""The contracts as pure functions over the index of a history: `CHECKS[id](index, terms)` gives a Result."""
+"""The contracts as pure functions over the index of a history: `CHECKS[id](index, terms)` gives a Tally."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from contracts.checks.repeats import idempotent_submission
 from contracts.checks.steps import complete_batch, step_order
 from contracts.index import Index
 from contracts.profiles import Terms
-from contracts.result import Result
+from contracts.result import Tally
 
-Check = Callable[[Index, Terms], Result]
+Check = Callable[[Index, Terms], Tally]
 
 CHECKS: dict[str, Check] = {
     "C1": at_most_one_effect,

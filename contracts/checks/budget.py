@@ -8,10 +8,10 @@ from contracts.checks.common import called, trail
 from contracts.index import Index
 from contracts.profiles import Terms
 from contracts.records import Intent
-from contracts.result import Result, Tally
+from contracts.result import Tally
 
 
-def retry_budget(index: Index, terms: Terms) -> Result:
+def retry_budget(index: Index, terms: Terms) -> Tally:
     """Attempts per intent stay within the declared number, and as far apart as declared.
 
     Requests that may be for either of several identical calls are not judged.
@@ -20,8 +20,8 @@ def retry_budget(index: Index, terms: Terms) -> Result:
     budget = terms.retry_budget
     if budget is None:
         tally.note("no budget was declared")
-        return tally.result()
-    for intent in index.intents:
+        return tally
+    for intent in tally.each(index.intents):
         requests = sorted((a.request for a in intent.attempts if a.request is not None), key=lambda r: r.seq)
         if not requests:
             continue
@@ -37,7 +37,7 @@ def retry_budget(index: Index, terms: Terms) -> Result:
                 tally, index, intent, "backoff",
                 f"{called(intent)} was sent again {min(gaps):.3f} s later; at least {budget.min_backoff:g} s were declared",
             )
-    return tally.result()
+    return tally
 
 
 def _violate(tally: Tally, index: Index, intent: Intent, shape: str, message: str) -> None:

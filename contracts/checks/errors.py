@@ -6,16 +6,16 @@ from contracts.checks.common import NO_QUIESCE, called, honestly_in_doubt, trail
 from contracts.checks.wording import tells_error
 from contracts.index import Index
 from contracts.profiles import Terms
-from contracts.result import Result, Tally
+from contracts.result import Tally
 
 
-def honest_errors(index: Index, terms: Terms) -> Result:
+def honest_errors(index: Index, terms: Terms) -> Tally:
     """A call that the gateway refused for good has one accepted output, and that one says so.
 
     Where a coordinator can do no better than report a call in doubt, the gateway's late answer does not make that a lie.
     """
     tally = Tally("C9")
-    for intent in index.intents:
+    for intent in tally.each(index.intents):
         errors = intent.definite_errors()
         if not errors or intent.effects or not intent.live_calls():
             continue
@@ -45,4 +45,4 @@ def honest_errors(index: Index, terms: Terms) -> Result:
                     tool_call_id=one.call.tool_call_id,
                     events=trail(index, intent),
                 )
-    return tally.result()
+    return tally

@@ -8,17 +8,17 @@ from contracts.checks.common import UNATTRIBUTED, excused, honestly_in_doubt, to
 from contracts.index import Index
 from contracts.profiles import Terms
 from contracts.records import Intent
-from contracts.result import Result, Tally
+from contracts.result import Tally
 
 
-def no_wrong_merge(index: Index, terms: Terms) -> Result:
+def no_wrong_merge(index: Index, terms: Terms) -> Tally:
     """Identical calls of one step each get an effect of their own.
 
     Judged once all of them were answered to the model, or the turn was called done. Where a lost call cannot be helped,
     only two answers that quote the same effect show that calls were merged.
     """
     tally = Tally("C11")
-    for family in index.families:
+    for family in tally.each(index.families):
         if len(family.intents) == 1:
             continue
         groups: dict[tuple[str, int], list[Intent]] = {}
@@ -28,7 +28,7 @@ def no_wrong_merge(index: Index, terms: Terms) -> Result:
             if len(group) > 1:
                 tally.checked += 1
                 _group(tally, index, terms, group)
-    return tally.result()
+    return tally
 
 
 def _group(tally: Tally, index: Index, terms: Terms, group: list[Intent]) -> None:

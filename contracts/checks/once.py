@@ -8,17 +8,17 @@ from contracts.checks.common import called, trail
 from contracts.index import Index
 from contracts.profiles import Terms
 from contracts.records import Effect, Family, Intent
-from contracts.result import Result, Tally
+from contracts.result import Tally
 
 
-def at_most_one_effect(index: Index, terms: Terms) -> Result:
+def at_most_one_effect(index: Index, terms: Terms) -> Tally:
     """No call has two committed effects.
 
     Where nobody can say for which of several calls an effect was, one of them has two when there are more effects than calls.
     """
     tally = Tally("C1")
     tally.checked = len(index.calls)
-    for family in index.families:
+    for family in tally.each(index.families):
         seen = False
         for intent in family.intents:
             for call in intent.calls:
@@ -31,16 +31,16 @@ def at_most_one_effect(index: Index, terms: Terms) -> Result:
         if not seen and family.loose and len(effects := family.all_effects()) > len(family.calls):
             _violate(tally, index, family.intents, effects, "family", f"{_siblings(family)} have")
     _unattributed(tally, index)
-    return tally.result()
+    return tally
 
 
-def one_effect_per_intent(index: Index, terms: Terms) -> Result:
+def one_effect_per_intent(index: Index, terms: Terms) -> Tally:
     """No intent has two effects under different ids: of a step generated again, or of a second run of the same turn.
 
     A step that came again with other calls or arguments is another wish: not satisfiable at this layer, and noted only.
     """
     tally = Tally("C7")
-    for family in index.families:
+    for family in tally.each(index.families):
         if len(family.calls) == len(family.intents):
             continue
         changed = any(intent.changed for intent in family.intents)
@@ -60,13 +60,13 @@ def one_effect_per_intent(index: Index, terms: Terms) -> Result:
             what = f"{_siblings(family)} were asked for {len(family.intents)} times and have"
             _violate(tally, index, family.intents, effects, "family", what)
     _unattributed(tally, index)
-    return tally.result()
+    return tally
 
 
-def no_invented_effect(index: Index, terms: Terms) -> Result:
+def no_invented_effect(index: Index, terms: Terms) -> Tally:
     """Every effect maps to a call that the API issued."""
     tally = Tally("C5b")
-    for effect in index.effects:
+    for effect in tally.each(index.effects):
         tally.checked += 1
         if effect.target.by == "invented":
             event = effect.event
@@ -81,7 +81,7 @@ def no_invented_effect(index: Index, terms: Terms) -> Result:
                 events=[event.seq, *([attempt.request.seq] if attempt.request else []), *(r.seq for r in attempt.replies)],
             )
     _unattributed(tally, index)
-    return tally.result()
+    return tally
 
 
 def _known(intent: Intent) -> list[Effect]:
@@ -118,10 +118,9 @@ def _violate(
 
 
 def _unattributed(tally: Tally, index: Index) -> None:
-    for effect in index.unattributed[:3]:
-        tally.unsure(
+    for effect in tally.each(index.unattributed):
+        tally.unsure_of_many(
             f"effect {effect.external_id} of {effect.event.tool} names no call: "
-            "neither a tool_call_id, nor a reference, nor arguments that the API asked for"
+            "neither a tool_call_id, nor a reference, nor arguments that the API asked for",
+            "more effects that name no call",
         )
-    if len(index.unattributed) > 3:
-        tally.unsure(f"and {len(index.unattributed) - 3} more effects that name no call")

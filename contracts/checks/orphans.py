@@ -14,7 +14,7 @@ from contracts.checks.common import RACE_WINDOW, called, trail
 from contracts.index import Index
 from contracts.profiles import Terms
 from contracts.records import Attempt, IssuedCall
-from contracts.result import Result, Tally
+from contracts.result import Tally
 from fakes.history import InstanceExited, InstanceStarted, RunTold, SubmitAccepted, ToolRequested
 
 _BETWEEN_STEPS = ("queued", "in_progress")
@@ -71,7 +71,7 @@ class _Knowledge:
         return self._sent.setdefault((instance, event.tool, event.key), event.seq)
 
 
-def no_orphan_effect(index: Index, terms: Terms) -> Result:
+def no_orphan_effect(index: Index, terms: Terms) -> Tally:
     """No instance sends a request for a call after it was told that the run no longer waits for it.
 
     Not judged: who sent it is unknown; the two lie within RACE_WINDOW, or a fault held messages up between them; the run waits
@@ -94,8 +94,9 @@ def no_orphan_effect(index: Index, terms: Terms) -> Result:
                 tally.checked += 1
                 told = _told_off(knowledge, attempt, event, event.instance)
                 if told is not None and not _excused(index, terms, told, event, first):
+                    tally.at(event.seq)
                     _violate(tally, index, attempt, event, told)
-    return tally.result()
+    return tally
 
 
 def _told_off(knowledge: _Knowledge, attempt: Attempt, event: ToolRequested, instance: str) -> RunTold | None:

@@ -12,16 +12,16 @@ from contracts.checks.wording import tells_doubt, tells_error
 from contracts.index import Index
 from contracts.profiles import Terms
 from contracts.records import Effect, Intent, Told
-from contracts.result import Result, Tally
+from contracts.result import Tally
 
 
-def outputs_match_effects(index: Index, terms: Terms) -> Result:
+def outputs_match_effects(index: Index, terms: Terms) -> Tally:
     """Every accepted output is the result of the call's own effect, or its definite error.
 
     A call that is in doubt for good reason may be told as unknown, and never as failed when its effect is there.
     """
     tally = Tally("C3")
-    for family in index.families:
+    for family in tally.each(index.families):
         loose = set(family.loose)
         claimed: dict[Effect, Intent] = {}
         for intent in family.intents:
@@ -32,7 +32,7 @@ def outputs_match_effects(index: Index, terms: Terms) -> Result:
                     _output(tally, index, intent, terms, told, own)
                     if len(family.intents) > 1:
                         _shared(tally, index, intent, told, own, claimed)
-    return tally.result()
+    return tally
 
 
 def _output(tally: Tally, index: Index, intent: Intent, terms: Terms, told: Told, own: set[Effect]) -> None:

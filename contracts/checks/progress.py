@@ -20,10 +20,13 @@ from contracts.checks.common import (
 from contracts.index import Index
 from contracts.profiles import Terms
 from contracts.records import Intent, Turn
-from contracts.result import Result, Tally
+from contracts.result import Tally
+
+ISOLATED = ("poison_result", "permanent_failure")
+"""Faults of one call that may hurt nobody but its own conversation."""
 
 
-def at_least_one_effect(index: Index, terms: Terms) -> Result:
+def at_least_one_effect(index: Index, terms: Terms) -> Tally:
     """Every turn is answered, and every intent has its effect and an accepted output.
 
     At intent level: a later generation or another run of the same turn satisfies it too. Where C1 and C2 together are
@@ -32,40 +35,38 @@ def at_least_one_effect(index: Index, terms: Terms) -> Result:
     tally = Tally("C2")
     if index.quiesced is None:
         tally.unsure(NO_QUIESCE)
-        return tally.result()
+        return tally
     spared = 0
-    for turn in index.turns.values():
+    for turn in tally.each(index.turns.values()):
         if terms.c2_in_full or not (touched(index, turn) or any(honestly_in_doubt(index, i, terms) for i in turn.intents)):
             tally.checked += 1
             _turn(tally, index, turn)
-    for intent in index.intents:
+    for intent in tally.each(index.intents):
         if not terms.c2_in_full and (honestly_in_doubt(index, intent, terms) or touched(index, intent.turn, intent)):
             spared += 1
             continue
         tally.checked += 1
         _intent(tally, index, intent)
-    if spared:
-        tally.note(f"{spared} calls that a fault may have touched, or that were reported in doubt, are not held to it")
+    tally.count(spared, "calls that a fault may have touched, or that were reported in doubt, are not held to it")
     finished = sum(1 for t in index.turns.values() if t.ended and t.ended.status == "failed" and t.intents and _all_done(t))
-    if finished:
-        tally.note(f"{finished} turns were called failed although all their calls were done")
-    return tally.result()
+    tally.count(finished, "turns were called failed although all their calls were done")
+    return tally
 
 
-def isolation(index: Index, terms: Terms) -> Result:
+def isolation(index: Index, terms: Terms) -> Tally:
     """A poisoned or failing call in one conversation leaves the others alone.
 
     Judged of the conversations without any fault of their own, during whose turns no fault touched everybody.
     """
     tally = Tally("C10")
-    sources = index.faults.conversations("poison_result", "permanent_failure")
-    if not sources:
+    sources = index.faults.conversations(*ISOLATED)
+    if not sources and not index.part.poisoned:
         tally.note("no call was poisoned or failed for good in this history")
-        return tally.result()
+        return tally
     if index.quiesced is None:
         tally.unsure(NO_QUIESCE)
-        return tally.result()
-    for turn in index.turns.values():
+        return tally
+    for turn in tally.each(index.turns.values()):
         if turn.conversation in sources or touched(index, turn):
             continue
         tally.checked += 1
@@ -75,16 +76,16 @@ def isolation(index: Index, terms: Terms) -> Result:
         for intent in turn.intents:
             if not honestly_in_doubt(index, intent, terms):
                 _intent(tally, index, intent)
-    return tally.result()
+    return tally
 
 
-def no_silent_loss(index: Index, terms: Terms) -> Result:
+def no_silent_loss(index: Index, terms: Terms) -> Tally:
     """Where a loss cannot be helped, it is reported: an unfinished call was named in doubt under any of its ids."""
     tally = Tally("C2'")
     if index.quiesced is None:
         tally.unsure(NO_QUIESCE)
-        return tally.result()
-    for intent in index.intents:
+        return tally
+    for intent in tally.each(index.intents):
         tally.checked += 1
         if complete(intent) or excused(index, intent) or intent.in_doubt():
             continue
@@ -101,7 +102,7 @@ def no_silent_loss(index: Index, terms: Terms) -> Result:
             events=trail(index, intent),
             liveness=True,
         )
-    return tally.result()
+    return tally
 
 
 def lost(index: Index) -> int:

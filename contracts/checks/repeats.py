@@ -12,15 +12,15 @@ from contracts.checks.common import RACE_WINDOW, honestly_in_doubt, trail
 from contracts.index import Index
 from contracts.profiles import Terms
 from contracts.records import Intent, Run, Submit, Turn
-from contracts.result import Result, Tally
+from contracts.result import Tally
 from fakes.history import SubmitRefused, ToolRequested
 
 
-def idempotent_submission(index: Index, terms: Terms) -> Result:
+def idempotent_submission(index: Index, terms: Terms) -> Tally:
     """Repeats of an accepted submit carry the same outputs, and a 4xx on one leads neither to a failed turn nor to new work."""
     tally = Tally("C8")
     refused = 0
-    for run in index.runs.values():
+    for run in tally.each(index.runs.values()):
         accepted: dict[Intent, str] = {}
         for submit in run.submits:
             if submit.received is not None and submit.received.outputs:
@@ -36,9 +36,8 @@ def idempotent_submission(index: Index, terms: Terms) -> Result:
                 for output in submit.accepted.outputs:
                     if output.tool_call_id in run.calls:
                         accepted.setdefault(run.calls[output.tool_call_id].intent, output.output)
-    if refused:
-        tally.note(f"{refused} repeats were refused, which is information and no failure")
-    return tally.result()
+    tally.count(refused, "repeats were refused, which is information and no failure")
+    return tally
 
 
 def _same_again(

@@ -9,18 +9,18 @@ from contracts.checks.common import RACE_WINDOW, trail
 from contracts.index import Index
 from contracts.profiles import Terms
 from contracts.records import Run, Submit
-from contracts.result import Result, Tally
+from contracts.result import Tally
 from fakes.history import ActionRequired, SubmitReceived
 
 
-def step_order(index: Index, terms: Terms) -> Result:
+def step_order(index: Index, terms: Terms) -> Tally:
     """Submits follow step order, and none mixes calls of two steps.
 
     Outputs that were accepted before and come again unchanged are a repeat, and no matter of order; repeats are judged by C8.
     """
     tally = Tally("C4")
     repeats = 0
-    for run in index.runs.values():
+    for run in tally.each(index.runs.values()):
         highest = -1
         accepted: dict[str, str] = {}
         for submit, current in _received(run):
@@ -52,19 +52,18 @@ def step_order(index: Index, terms: Terms) -> Result:
                     )
                 highest = max(highest, submit.accepted.ordinal)
                 accepted.update((o.tool_call_id, o.output) for o in submit.accepted.outputs)
-    if repeats:
-        tally.note(f"{repeats} submits repeated an earlier step unchanged")
-    return tally.result()
+    tally.count(repeats, "submits repeated an earlier step unchanged")
+    return tally
 
 
-def complete_batch(index: Index, terms: Terms) -> Result:
+def complete_batch(index: Index, terms: Terms) -> Tally:
     """Each submit carries exactly the calls of the step in force: all of them, once, and no others.
 
     The calls of an earlier generation of the step are as good: their ids went away behind the sender's back. Repeats of
     earlier steps are judged by C4 and C8.
     """
     tally = Tally("C6")
-    for run in index.runs.values():
+    for run in tally.each(index.runs.values()):
         for submit, generations in _received(run):
             if submit.received is None:
                 continue
@@ -79,7 +78,7 @@ def complete_batch(index: Index, terms: Terms) -> Result:
             shape, seen = _wrong_batch(ids, generations[-1] if generations else None)
             expected = ", ".join(c.tool_call_id for c in generations[-1].calls) if generations else "no outputs yet"
             _violate(tally, index, run, submit, shape, f"a submit to {run.run_id} {seen}; expected: {expected}")
-    return tally.result()
+    return tally
 
 
 def _received(run: Run) -> Iterator[tuple[Submit, list[ActionRequired]]]:

@@ -13,7 +13,6 @@ import pytest
 from typer.testing import Result
 
 from anechoic.baseline import Baseline, Known, settle
-from contracts.bound import Bound
 from contracts.document import to_json
 from contracts.verdict import Judgement, judge
 from fakes import history as h
@@ -208,10 +207,8 @@ def test_an_update_needs_a_file(inside: Inside) -> None:
 def test_plans_of_a_violation_are_those_of_its_conversation() -> None:
     """By its run, else by the events when they are all of one conversation."""
     judgement = judged(("a", 2), ("b c", 1))
-    assert judgement.index is not None
-    bound = Bound(judgement.index)
-    assert bound.plans(judgement.violations[0]) == {"a"}
-    assert bound.turns == {"a": 1, "b": 1, "c": 1}
+    assert judgement.violations[0].plans == {"a"}
+    assert judgement.turns_under == {"a": 1, "b": 1, "c": 1}
 
 
 def test_a_gate_with_a_baseline(anechoic: Run, tmp_path: Path) -> None:
