@@ -21,7 +21,8 @@ class Bound:
 
     def __init__(self, index: Index) -> None:
         self._index = index
-        self._plans: dict[str | None, frozenset[str]] = {}
+        self._plans: dict[str, frozenset[str]] = {}
+        self._alone: set[frozenset[str]] = set()
         self.turns: Counter[str] = Counter()
         self.since: dict[str, int] = {}
         for turn in index.turns.values():
@@ -31,8 +32,11 @@ class Bound:
             self.turns.update(sorted(plans))
             for plan in plans:
                 self.since.setdefault(plan, turn.since)
-            self._plans[turn.conversation] = self._plans.get(turn.conversation, frozenset()) | plans
-        self.together = frozenset(self._plans.values())
+            if turn.conversation is None:
+                self._alone.add(plans)
+            else:
+                self._plans[turn.conversation] = self._plans.get(turn.conversation, frozenset()) | plans
+        self.together = frozenset(self._plans.values()) | self._alone
 
     def conversation(self, violation: Violation) -> str | None:
         """The conversation that a violation is about, None where it belongs to no single one."""
@@ -46,6 +50,5 @@ class Bound:
     def known(self, violation: Violation) -> Violation:
         """The violation with its conversation, and the plans bound to that; none where it is not known."""
         conversation = self.conversation(violation)
-        return dataclasses.replace(
-            violation, conversation=conversation, plans=self._plans.get(conversation, frozenset())
-        )
+        plans = self._plans.get(conversation, frozenset()) if conversation is not None else frozenset[str]()
+        return dataclasses.replace(violation, conversation=conversation, plans=plans)

@@ -57,7 +57,6 @@ class Findings:
 
     def merge(self, other: Findings) -> None:
         """Add another part's; what is of the whole run is the same in both."""
-        self.empty = self.empty and other.empty
         self.answered = self.answered or other.answered
         for contract, tally in other.tallies.items():
             self.tallies[contract].merge(tally)
@@ -89,7 +88,7 @@ def examine(index: Index, terms: Terms) -> Findings:
         for _, violation in tally.violations:
             senders.update(_senders(index, violation))
     return Findings(
-        index.end, not index.events, _stopped(index), tuple(_cut(index)), tuple(_invalid(index)), index.budget_ended, tallies,
+        index.end, index.part.empty, _stopped(index), tuple(_cut(index)), tuple(_invalid(index)), index.budget_ended, tallies,
         _counts(index), any(turn.answered for turn in index.turns.values()), faults, paths, _fired(index), _plans(bound),
         set(bound.together), senders, index.nameless, frozenset({None} & index.stray),
     )

@@ -19,6 +19,11 @@ _WORD = re.compile(r"[A-Za-z0-9_-]+")
 _ESCAPED = re.compile(r"\\[nrtbf]")
 
 
+def words_of(text: str) -> dict[str, None]:
+    """The words of an output, in order: an external id that it quotes is one of them."""
+    return dict.fromkeys(_WORD.findall(_ESCAPED.sub(" ", text)))
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Part:
     """What cannot be seen from a part of a history: the whole is one part, with nothing elsewhere.
@@ -27,6 +32,7 @@ class Part:
     """
 
     end: float
+    empty: bool = False
     elsewhere: Callable[[int], h.Event | None] = lambda seq: None
     shared: Collection[int] = ()
     first: bool = True
@@ -47,7 +53,7 @@ class Index:
 
     def __init__(self, events: Sequence[h.Event], part: Part | None = None) -> None:
         self.events = events
-        self.part = part or Part(end=events[-1].t if events else 0.0)
+        self.part = part or Part(end=events[-1].t if events else 0.0, empty=not events)
         self.turns: dict[str, Turn] = {}
         self.runs: dict[str, Run] = {}
         self.calls: dict[str, IssuedCall] = {}
@@ -309,8 +315,7 @@ class Index:
             known.setdefault(effect.external_id, effect)
         for call in self.calls.values():
             for told in call.told:
-                words = dict.fromkeys(_WORD.findall(_ESCAPED.sub(" ", told.text)))
-                told.quoted = [known[word] for word in words if word in known]
+                told.quoted = [known[word] for word in words_of(told.text) if word in known]
 
     def _share_out(self) -> None:
         """Give each intent the effects that serve it; a family's loose ones go where they are quoted, else where one lacks."""

@@ -143,10 +143,10 @@ class Tally:
 
     def unsure_of_many(self, reason: str, more: str) -> None:
         """As `unsure`, where there may be many such reasons: the first three are told, and how many `more` there are."""
-        if len(self._examples) < EXAMPLES:
+        left_out = len(self._examples) == EXAMPLES
+        self._left_out = (more, self._left_out[1] + left_out)
+        if not left_out:
             self._examples.append((self._place, reason))
-        else:
-            self._left_out = (more, self._left_out[1] + 1)
 
     def note(self, text: str) -> None:
         """Something worth knowing that changes nothing."""

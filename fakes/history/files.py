@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,9 @@ from typing import Any
 from fakes.encoding import decode, encode
 from fakes.history.events import Event
 from fakes.history.lines import FORMAT_VERSION, HistoryError, from_json, to_json
+
+MARKED = 512
+"""Lines from one mark to the next."""
 
 
 def save(path: Path, header: Mapping[str, Any], events: Iterable[Event]) -> None:
@@ -29,6 +33,10 @@ class HistoryFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.warning: str | None = None
+        self.position = 0
+        """bytes that the latest reading has come to"""
+        self._marks: list[int] = []
+        """where every so many lines begin, as far as was read"""
         self.header = self._object(1, self._first())
         version = self.header.get("format_version")
         if version != FORMAT_VERSION:
@@ -38,49 +46,76 @@ class HistoryFile:
             )
 
     def __iter__(self) -> Iterator[Event]:
-        for number, line in self._lines():
-            if number == 1:
-                continue
-            try:
-                event = from_json(self._object(number, line))
-            except HistoryError as error:
-                prefix = "" if str(error).startswith(str(self.path)) else f"{self.path}, line {number}: "
-                raise HistoryError(f"{prefix}{error}") from None
+        for number, line in enumerate(self.lines(), start=2):
+            event = self._event(number, line)
             if event.seq != number - 1:
                 raise HistoryError(
                     f"{self.path}, line {number}: seq is {event.seq}, expected {number - 1}; a line is missing"
                 )
             yield event
 
-    def _first(self) -> str:
-        for _, line in self._lines():
+    def lines(self) -> Iterator[bytes]:
+        """The events as they are written, one line each."""
+        lines = self._lines()
+        next(lines)
+        return lines
+
+    def event(self, seq: int) -> Event | None:
+        """The event of that number, of those that were read before; found within a millisecond."""
+        mark, further = divmod(seq, MARKED)
+        if seq < 1 or mark >= len(self._marks):
+            return None
+        with self.path.open("rb") as file:
+            file.seek(self._marks[mark])
+            line = next(itertools.islice(file, further, None), b"")
+        return self._event(seq + 1, line) if line.endswith(b"\n") else None
+
+    def _first(self) -> bytes:
+        for line in self._lines():
             return line
         raise HistoryError(f"{self.path} is empty or cut off in its first line; expected a header with format_version")
 
-    def _lines(self) -> Iterator[tuple[int, str]]:
-        """The complete lines with their numbers, from 1."""
+    def _lines(self) -> Iterator[bytes]:
+        """The complete lines, the header first."""
+        self.position = 0
         try:
             with self.path.open("rb") as file:
-                for number, line in enumerate(file, start=1):
-                    if line.endswith(b"\n"):
-                        yield number, line.decode("utf-8")
-                    else:
-                        self.warning = f"{self.path}, line {number}: cut off in the middle, left out"
+                for number, line in enumerate(file):
+                    if not line.endswith(b"\n"):
+                        self.warning = f"{self.path}, line {number + 1}: cut off in the middle, left out"
+                        return
+                    if number == MARKED * len(self._marks):
+                        self._marks.append(self.position)
+                    self.position += len(line)
+                    yield line
         except FileNotFoundError:
             raise HistoryError(
                 f"no such file: {self.path}. A run with --report-dir DIR writes DIR/history.jsonl"
             ) from None
-        except (OSError, UnicodeDecodeError) as error:
+        except OSError as error:
             raise HistoryError(f"{self.path} cannot be read as text: {error}") from None
 
-    def _object(self, number: int, line: str) -> dict[str, Any]:
+    def _event(self, number: int, line: bytes) -> Event:
+        try:
+            return from_json(self._object(number, line))
+        except HistoryError as error:
+            prefix = "" if str(error).startswith(str(self.path)) else f"{self.path}, line {number}: "
+            raise HistoryError(f"{prefix}{error}") from None
+
+    def _object(self, number: int, line: bytes) -> dict[str, Any]:
         try:
             data = decode(line)
+        except UnicodeDecodeError as error:
+            raise HistoryError(f"{self.path} cannot be read as text: line {number}: {error}") from None
         except ValueError as error:
-            raise HistoryError(f"{self.path}, line {number}: not JSON ({error}): {line[:80].rstrip()!r}") from None
+            raise HistoryError(f"{self.path}, line {number}: not JSON ({error}): {_shown(line)}") from None
         if not isinstance(data, dict):
-            raise HistoryError(f"{self.path}, line {number}: expected a JSON object, got {line[:80].rstrip()!r}")
+            raise HistoryError(f"{self.path}, line {number}: expected a JSON object, got {_shown(line)}")
         return data
+
+
+def _shown(line: bytes) -> str:
+    return repr(line.decode("utf-8", "replace").rstrip()[:80])
 
 
 def read(path: Path) -> tuple[dict[str, Any], list[Event], str | None]:
