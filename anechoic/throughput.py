@@ -16,7 +16,7 @@ from contracts.verdict import Judgement
 from fakes.gateway.profile import Profile
 from fakes.history import read
 from load.compare import Ratio, ratio
-from load.measure import SLOT, Phase, Recovery, Series, recoveries, summary
+from load.measure import SLOT, Phase, Recovery, Series, Summary, recoveries, summary
 from load.run import HARNESS, LOCUST, REPLICAS, Run
 from load.side import Side
 
@@ -141,12 +141,19 @@ def _ratios(run: Run) -> list[Ratio]:
         for (a, b), (x, y) in zip(pairs, both, strict=True)
     ]
     found = (
-        ratio("throughput", [(a.throughput, b.throughput) for a, b in both]),
+        ratio("throughput", [(_of_offered(a, run), _of_offered(b, run)) for a, b in both]),
         ratio("p50", [(a.p50, b.p50) for a, b in both]),
         ratio("p95", [(a.p95, b.p95) for a, b in both]),
         ratio("coordinator CPU per lifecycle", cpu),
     )
     return [r for r in found if r is not None]
+
+
+def _of_offered(figures: Summary, run: Run) -> float | None:
+    """Throughput: in open loop as a part of what was offered, so that chance in the arrivals is no difference."""
+    if run.load.order.options.get("arrivals") == "closed":
+        return figures.throughput
+    return figures.throughput / figures.offered if figures.offered else None
 
 
 def _ceiling(run: Run) -> dict[str, Any] | None:

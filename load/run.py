@@ -62,7 +62,8 @@ class Run:
         self.sides: list[Side] = []
         for letter, coordinator in zip("ab", filter(None, (load.settings.coordinator, load.other)), strict=False):
             settings = dataclasses.replace(
-                load.settings, coordinator=coordinator, report_dir=folder / letter if load.other is not None else folder
+                load.settings, coordinator=coordinator, report_dir=folder / letter if load.other is not None else folder,
+                keep_events=False,
             )
             self.sides.append(
                 Side(

@@ -18,6 +18,7 @@ from anechoic.commands import options
 from anechoic.gate import unusable, write
 from anechoic.report import load_console
 from anechoic.report.console import terminal
+from anechoic.report.load_html import to_html
 from chaos import builtin
 from chaos.plan import Plan, PlanError
 from chaos.toxiproxy.client import ToxiproxyError
@@ -107,6 +108,9 @@ def _go(asked: Load, limits: throughput.Limits, report_dir: Path | None) -> int:
         if report_dir is not None:
             write(report_dir / "load.json", data)
             _csv(report_dir / "load.csv", data)
+            beside = report_dir / "load.tmp"
+            beside.write_text(to_html(data), encoding="utf-8")
+            beside.replace(report_dir / "load.html")
         load_console.report(out, data)
     code: int = data["exit_code"]
     return code

@@ -40,7 +40,7 @@ def to_html(record: Record) -> str:
     data = record.data
     word = "accepted" if data["verdict"] == "fail" and data["exit_code"] == 0 else str(data["verdict"])
     search = data.get("search")
-    page: str = _environment().get_template("report.html").render(
+    page: str = environment().get_template("report.html").render(
         data=data, word=word, headline=HEADLINE.get(word) or _broken(record), search=search,
         three=[(name, data[name], MEANING[name], _contracts_of(name, data)) for name in (SAFE, LIVE, HONEST) if name in data],
         counts=data.get("counts", {}), reasons=[*data.get("notes", ()), *data.get("reasons", ())], listed=LISTED,
@@ -54,7 +54,8 @@ def to_html(record: Record) -> str:
 
 
 @functools.cache
-def _environment() -> Environment:
+def environment() -> Environment:
+    """Templates of pages; a name that is not given is an error."""
     loader = PackageLoader("anechoic.report")
     return Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
 

@@ -36,6 +36,7 @@ class LoadConsole(Observer):
         self._err = Rich(stderr=True, highlight=False, soft_wrap=True)
         self._live: Live | None = None
         self._sides: Sequence[Side] = ()
+        self._active: Side | None = None
         self._doing = ""
         self._until = 0.0
         self._start = self._last = time.monotonic()
@@ -57,6 +58,7 @@ class LoadConsole(Observer):
 
     def stage(self, side: Side, stage: Stage) -> None:
         """A stage begins."""
+        self._active = side
         name = stage.kind if stage.plan is None else f"{stage.kind} ({stage.plan.name})"
         of = f" of {side.label}" if len(self._sides) > 1 else ""
         self._until = time.monotonic() + stage.seconds
@@ -90,13 +92,10 @@ class LoadConsole(Observer):
         left = self._until - time.monotonic()
         if left > 0.5:
             words.append(f"{left:.0f} s left")
-        for side in self._sides:
-            if not side.series.phases:
-                continue
+        side = self._active
+        if side is not None and side.series.phases:
             recent = _recent(side)
-            of = f"{side.label}: " if len(self._sides) > 1 else ""
-            words.append(f"{of}ended/s {recent.throughput:.1f}")
-            words += [f"p95 {_ms(recent.p95)} ms", f"open {side.driver.open}"]
+            words += [f"ended/s {recent.throughput:.1f}", f"p95 {_ms(recent.p95)} ms", f"open {side.driver.open}"]
             words += [f"{n} {what}" for n, what in ((side.tally.faults, "faults"), (side.tally.duplicates, "duplicates")) if n]
         return " · ".join(words)
 
