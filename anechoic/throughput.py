@@ -6,15 +6,15 @@ import dataclasses
 import math
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from chaos.plan import Plan
 from contracts import verdict
 from contracts.document import to_json
+from contracts.partition import judge_file
 from contracts.verdict import Judgement
 from fakes.gateway.profile import Profile
-from fakes.history import read
 from load.compare import Ratio, ratio
 from load.measure import SLOT, Phase, Recovery, Series, Summary, recoveries, summary
 from load.run import HARNESS, LOCUST, REPLICAS, Run
@@ -37,10 +37,10 @@ class Limits:
     max_duplicates: float | None = None
 
 
-def judged(side: Side, profile: Profile, plans: Sequence[Plan]) -> Judgement:
-    """The contracts over the whole history of one side."""
-    _, events, _ = read(side.history)
-    return verdict.judge(events, profile, expected_rules=[(rule.id, False) for plan in plans for rule in plan.rules])
+def judged(side: Side, profile: Profile, plans: Sequence[Plan], tell: Callable[[str, float], None]) -> Judgement:
+    """The contracts over the whole history of one side, in bounded memory; `tell` takes what is being done, from 0 to 1."""
+    rules = [(rule.id, False) for plan in plans for rule in plan.rules]
+    return judge_file(side.history, profile, expected_rules=rules, tell=tell)
 
 
 def document(run: Run, judgements: Sequence[Judgement], limits: Limits) -> dict[str, Any]:

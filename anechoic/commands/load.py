@@ -102,8 +102,9 @@ def _go(asked: Load, limits: throughput.Limits, report_dir: Path | None) -> int:
                 if report_dir is not None and going.sides[0].series.phases:
                     out.print(f"interrupted; what happened until then is in {going.sides[0].history}, for anechoic check")
                 raise
-            console.phase("judging the history")
-            judgements = [throughput.judged(side, asked.settings.gateway, asked.plans) for side in going.sides]
+            judgements = [
+                throughput.judged(side, asked.settings.gateway, asked.plans, console.judging) for side in going.sides
+            ]
         data = throughput.document(going, judgements, limits)
         if report_dir is not None:
             write(report_dir / "load.json", data)

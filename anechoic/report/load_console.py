@@ -77,6 +77,14 @@ class LoadConsole(Observer):
         self._last = time.monotonic()
         self._draw()
 
+    def judging(self, what: str, share: float) -> None:
+        """The history is being judged."""
+        self._doing, self._active = f"the history: {what}, {share:.0%}", None
+        now = time.monotonic()
+        if now - self._last >= (DRAW if self._live is not None else PLAIN_EVERY):
+            self._last = now
+            self._draw()
+
     def say(self, text: str) -> None:
         """Something that the reader should know at once."""
         self._err.print(f"[yellow]{escape(text)}[/yellow]")
