@@ -7,7 +7,7 @@ from collections import OrderedDict
 
 from fakes.history import ActionRequired, EffectCommitted, Event, FaultInjected, ToolRequested
 
-REMEMBERED = 50_000
+REMEMBERED = 5_000
 """Calls whose requests and effects are remembered; a repeat of an older one is not counted here. The verdict counts all."""
 
 

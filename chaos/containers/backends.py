@@ -61,6 +61,9 @@ class RemoteBackends:
         )
         return str(begun["assistant_id"])
 
+    def age(self, seconds: float) -> None:
+        """Fakes in processes of their own keep everything: a long run needs memory there."""
+
     async def stop(self) -> None:
         """End every session; safe to call at any stage."""
         for hub in (self._assistants, self._gateway, self._router):

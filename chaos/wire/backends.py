@@ -81,6 +81,11 @@ class Backends:
         reply = await self.assistants.handle(Request("POST", "/v1/assistants", body=json.dumps(ASSISTANT).encode()))
         return str(json.loads(reply.body)["id"])
 
+    def age(self, seconds: float) -> None:
+        """Have the fakes forget what was over so long ago."""
+        self.assistants.age(seconds)
+        self.gateway.age(seconds)
+
     async def stop(self) -> None:
         """Stop everything, servers first; safe to call at any stage."""
         await asyncio.gather(*(server.stop() for server in self._servers))

@@ -48,6 +48,8 @@ from fakes.llm.serving import Serving, ServingError
 
 T = TypeVar("T")
 
+AGED = 120.0
+"""Seconds after which the fakes forget what is over, where a run is longer than memory; longer than any turn is waited for."""
 FLUSH = 0.1
 """Seconds after which an event is on disk at the latest."""
 
@@ -354,9 +356,13 @@ class Chamber:
             self.history.record(h.InDoubtReported, instance=name, tool_call_id=call, run_id=run)
 
     async def _flush(self) -> None:
+        aged = time.monotonic()
         while True:
             await asyncio.sleep(FLUSH)
             self.history.flush()
+            if not self.history.keeps and time.monotonic() - aged > AGED / 10:
+                aged = time.monotonic()
+                self.backends.age(AGED)
 
     def _trouble(self, text: str) -> None:
         self.troubles.append(text)

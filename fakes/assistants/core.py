@@ -8,6 +8,7 @@ or `fail`.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -64,6 +65,14 @@ class Core:
         """Forget every thread and all that is on it. Assistants stay, since their ids were handed out; no id comes twice."""
         self.threads.clear()
         self.ended.clear()
+
+    def forget(self, before: float) -> list[Thread]:
+        """Forget the threads that were created before that time and have no active run; which ones."""
+        old = itertools.takewhile(lambda thread: thread.created_at < before, self.threads.values())
+        gone = [thread for thread in old if self.active_run(thread) is None]
+        for thread in gone:
+            del self.threads[thread.id]
+        return gone
 
     # --- assistants ---------------------------------------------------------------------------------------------
 

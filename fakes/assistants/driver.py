@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any
 
 from fakes import script
@@ -39,6 +39,13 @@ class Driver:
         self._spawn = spawn
         self._scripts: dict[str, script.Script] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+
+    def forget_threads(self, threads: Iterable[Thread]) -> None:
+        """Forget what was known about threads that are gone."""
+        for thread in threads:
+            self._scripts.pop(thread.id, None)
+            for run_id in thread.runs:
+                self.watches.pop(run_id, None)
 
     # --- who talks about what -----------------------------------------------------------------------------------
 

@@ -121,6 +121,10 @@ class AssistantsEndpoint:
         self._barriers.open_all()
         self._core.reset()
 
+    def age(self, seconds: float) -> None:
+        """Forget threads that are older and have no active run: for runs that are longer than memory."""
+        self._driver.forget_threads(self._core.forget(self._core.clock() - seconds))
+
     async def aclose(self) -> None:
         """Stop what runs in the background; it is over when this returns. Streams end soon."""
         self._streams.end_all()

@@ -63,6 +63,11 @@ class GatewayCore:
         self._failures: dict[tuple[str, ...], Failure] = {}
         self._maker = EffectMaker()
 
+    def forget(self, before: float) -> None:
+        """Let go of effects and keys from before that time, whatever the keys' time to live."""
+        self.ledger.forget(before)
+        self._keys.forget(before)
+
     def begin(self, call: ToolCall) -> Decision:
         """Decide about a request as it arrives. A new one that sends an honoured key holds that key from here on."""
         fenced = self._fenced(call)

@@ -51,6 +51,7 @@ class GatewayEndpoint:
         tools: Collection[str] | None = None,
     ) -> None:
         self.core = core
+        self._clock = clock
         self._history = history
         self._nemesis = nemesis
         self._admin = f"Bearer {admin_token}".encode()
@@ -98,6 +99,14 @@ class GatewayEndpoint:
         self.core.reset()
         self._conversations.clear()
         self._meter.watch(self.core.ledger.effects)
+
+    def age(self, seconds: float) -> None:
+        """Let go of effects, keys and measurements that are older: for runs that are longer than memory."""
+        before = self._clock() - seconds
+        self.core.forget(before)
+        self._meter.forget(before)
+        known = {name for effect in self.core.ledger.effects for name in effect.call.names}
+        self._conversations = {name: of for name, of in self._conversations.items() if name in known}
 
     async def aclose(self) -> None:
         """Drop the work and the callbacks under way; whoever comes later is cut off."""

@@ -32,7 +32,7 @@ class Keys:
 
     def find(self, scope: Scope, now: float) -> Entry | None:
         """The entry of a key that is still remembered."""
-        self._forget_old(now)
+        self.forget(now - self._ttl)
         return self._entries.get(scope)
 
     def hold(self, scope: Scope, payload_hash: str, owner: str, now: float) -> None:
@@ -57,9 +57,10 @@ class Keys:
         self._entries.clear()
         return count
 
-    def _forget_old(self, now: float) -> None:
+    def forget(self, before: float) -> None:
+        """Forget every key whose first request came before that time."""
         while self._entries:
             scope, entry = next(iter(self._entries.items()))
-            if now - entry.at <= self._ttl:
+            if entry.at >= before:
                 return
             del self._entries[scope]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from collections import defaultdict
 from collections.abc import Sequence
 
@@ -27,6 +28,15 @@ class Ledger:
         for name in effect.call.names:
             self._by_name[name].append(effect)
         self._identities.add(effect.call.identity)
+
+    def forget(self, before: float) -> None:
+        """Let go of the effects that were committed before that time: for runs that are longer than memory."""
+        count = bisect.bisect_left(self._effects, before, key=lambda effect: effect.at)
+        for effect in self._effects[:count]:
+            for name in effect.call.names:
+                self._by_name.pop(name, None)
+            self._identities.discard(effect.call.identity)
+        del self._effects[:count]
 
     def of(self, tool_call_id: str) -> Sequence[Effect]:
         """The effects of requests that named this call, in the body, the header or as their key."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -40,6 +41,11 @@ class Meter(Collector):
         self._effects = effects
         self._answers.clear()
         self._latencies.clear()
+
+    def forget(self, before: float) -> None:
+        """Let go of what was counted before that time."""
+        for counted in (self._answers, self._latencies):
+            del counted[: bisect.bisect_left(counted, (before,))]
 
     def figures(self, since_t: float | None = None, until_t: float | None = None) -> dict[str, float]:
         """Error rate (a share from 0 to 1), p95 (milliseconds) and counts of the window since_t <= t < until_t."""
