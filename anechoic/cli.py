@@ -338,11 +338,12 @@ def check(
     gateway: Annotated[str | None, typer.Option(help="Gateway profile; left out: the one in the history's header.")] = None,
     demand: Annotated[str | None, typer.Option(help="Contracts that must hold; left out: all that are possible.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print verdict.json instead of the report.")] = False,
+    parts: Annotated[int | None, typer.Option(help="Judge it in so many parts; left out: whole, or as memory needs when it is larger than 64 MiB.")] = None,
 ) -> None:
-    """Judge a recorded history again."""
+    """Judge a recorded history again, however large it is."""
     from anechoic.commands import check as do
 
-    do.run(history=history, gateway=gateway, demand=demand, as_json=as_json)
+    do.run(history=history, gateway=gateway, demand=demand, as_json=as_json, parts=parts)
 
 
 @app.command(epilog="""\b

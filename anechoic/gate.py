@@ -10,7 +10,7 @@ import json
 import math
 import platform
 import time
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from chaos.wire.store import REDIS, SQLITE
 from contracts import verdict
 from contracts.document import to_json
 from contracts.profiles import demand
-from fakes.history import BudgetEnded, Event, History, InstanceReady, RunTold, TurnPlanned, of_kind
+from fakes.history import BudgetEnded, Event, History, InstanceReady, RunTold, ToolRequested, TurnPlanned, of_kind
 
 PROCESS_FAULTS = frozenset({"kill", "pause", "restart", "terminate"})
 
@@ -234,18 +234,39 @@ def bind(nemesis: PlanNemesis, planned: schedule.Schedule, seed: int) -> Sequenc
     return turns
 
 
-def expected_rules(plans: Sequence[Plan], events: Sequence[Event], *, explicit: bool) -> list[tuple[str, bool]]:
+def expected_rules(plans: Sequence[Plan], events: Iterable[Event], *, explicit: bool) -> list[tuple[str, bool]]:
     """(rule, whether the run is not vacuous without it). In the built-in set, plans about asynchronous results are void for
     a coordinator whose tools are synchronous, and plans about streams for one that polls."""
-    synchronous = not any(
-        e.capabilities.get("async_tools") for e in events if isinstance(e, InstanceReady)
-    ) and not any(getattr(e, "asynchronous", False) for e in events)
-    polling = not any(isinstance(e, RunTold) and e.via == "stream" for e in events)
-    return [
-        (rule.id, not explicit and ((plan.needs_async and synchronous) or (plan.needs_streams and polling)))
-        for plan in plans
-        for rule in plan.rules
-    ]
+    seen = Manner()
+    for event in events:
+        seen.see(event)
+    return seen.expected_rules(plans, explicit=explicit)
+
+
+class Manner:
+    """Takes the events of a run in order, and tells from them how its coordinator works."""
+
+    def __init__(self) -> None:
+        self.asynchronous = False
+        self.streams = False
+
+    def see(self, event: Event) -> None:
+        """One more event."""
+        if isinstance(event, InstanceReady):
+            self.asynchronous = self.asynchronous or bool(event.capabilities.get("async_tools"))
+        elif isinstance(event, ToolRequested):
+            self.asynchronous = self.asynchronous or event.asynchronous
+        elif isinstance(event, RunTold):
+            self.streams = self.streams or event.via == "stream"
+
+    def expected_rules(self, plans: Sequence[Plan], *, explicit: bool) -> list[tuple[str, bool]]:
+        """See `expected_rules`."""
+        return [
+            (rule.id, not explicit and void)
+            for plan in plans
+            for void in [(plan.needs_async and not self.asynchronous) or (plan.needs_streams and not self.streams)]
+            for rule in plan.rules
+        ]
 
 
 def _check_bounds(plans: Sequence[Plan], settings: Settings) -> None:

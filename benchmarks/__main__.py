@@ -25,6 +25,7 @@ BENCHMARKS = {
     "proxy": "the embedded proxy beside the real Toxiproxy, in 18 kinds of work",
     "routes": "the fakes' hot routes beside bare Starlette and a raw ASGI app",
     "history": "what an event costs: recorded, written, read, checked, as histories grow",
+    "partition": "a history file judged whole and in parts: seconds and memory",
     "simulation": "run lifecycles in virtual time, with more turns, instances and faults",
     "store": "round trips to Redis per tool call",
 }

@@ -15,7 +15,7 @@ import gc
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -52,15 +52,19 @@ STEPS = ("record in memory", "record to a file", "read the file", "check, calm",
 TOOLS = ("create_ticket", "send_email", "refund_payment")
 
 
-def events_of(size: int, duplicate_every: int | None = None) -> list[Event]:
+def events_of(size: int, duplicate_every: int | None = None) -> Iterator[Event]:
     """Turns of three calls and a dozen polls, until there are `size` events; each n-th turn does everything twice."""
     events: list[Event] = []
+    count = turn = 0
 
     def add(cls: type[Event], **fields: Any) -> None:
-        events.append(cls(seq=len(events) + 1, t=len(events) * 0.001, **fields))
+        nonlocal count
+        events.append(cls(seq=count + 1, t=count * 0.001, **fields))
+        count += 1
 
-    turn = 0
-    while len(events) < size:
+    while count < size:
+        yield from events
+        events.clear()
         turn += 1
         twice = duplicate_every is not None and turn % duplicate_every == 0
         conversation, turn_id, run_id = f"C{turn}", f"turn_{turn}", f"run_{turn}"
@@ -101,7 +105,7 @@ def events_of(size: int, duplicate_every: int | None = None) -> list[Event]:
         add(RunEnded, **about, run_id=run_id, status="completed")
         add(TurnEnded, **about, turn_id=turn_id, status="done")
     add(QuiesceEnded, settled=True)
-    return events
+    yield from events
 
 
 def cpu(work: Callable[[], T]) -> tuple[float, T]:
@@ -122,7 +126,7 @@ def record(made: Sequence[tuple[type[Event], dict[str, Any]]], path: Path | None
 
 def measure(size: int, folder: Path) -> dict[str, float]:
     """Microseconds of CPU per event at each step."""
-    calm, twice = events_of(size), events_of(size, 20)
+    calm, twice = list(events_of(size)), list(events_of(size, 20))
     names = {cls: [f.name for f in dataclasses.fields(cls) if f.name not in ("seq", "t")] for cls in {type(e) for e in calm}}
     asked = [(type(event), {name: getattr(event, name) for name in names[type(event)]}) for event in calm]
     path = folder / "history.jsonl"

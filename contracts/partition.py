@@ -22,7 +22,7 @@ from contracts.findings import Findings, examine
 from contracts.index import Index, Part
 from contracts.kinship import NOBODYS, SHARED, Column, Kinship, nameless
 from contracts.profiles import RetryBudget, Terms, demand
-from contracts.verdict import Judgement, conclude, unreadable
+from contracts.verdict import Judgement, conclude, judge, unreadable
 from fakes.encoding import decode
 from fakes.gateway.profile import Profile
 from fakes.history import Event, FaultHealed, FaultInjected, FaultIntended, HistoryError, HistoryFile, from_json
@@ -115,7 +115,7 @@ def dealt_out(
     """
     with ExitStack() as kept:
         with ExitStack() as aside:
-            size = max(1, file.path.stat().st_size)
+            size = max(1, file.size)
             kinship = Kinship(aside, min(MOST_SHARES, 1 + size // SHARE))
             nodes = Column(aside)
             healed: dict[tuple[str, str], int] = {}
@@ -156,11 +156,16 @@ def dealt_out(
         yield Parts(file, into, Part(end, not count, file.event, shared, poisoned=poisoned), tell)
 
 
-def judge_file(path: Path, profile: Profile, *, parts: int | None = None, tell: Tell = lambda what, share: None,
-               wanted: Iterable[str] | None = None, expected_rules: Iterable[tuple[str, bool]] = ()) -> Judgement:
-    """Judge a history file in bounded memory (see `dealt_out` and `Parts.judge`)."""
-    with dealt_out(HistoryFile(path), parts=parts, tell=tell) as dealt:
-        return dealt.judge(profile, wanted=wanted, expected_rules=expected_rules)
+def judge_file(
+    path: Path, profile: Profile, *, wanted: Iterable[str] | None = None, expected_rules: Iterable[tuple[str, bool]] = (),
+    retry_budget: RetryBudget | None = None, parts: int | None = None, tell: Tell = lambda what, share: None,
+) -> Judgement:
+    """Judge a history file: a large one, or where `parts` says how many, in parts (see `dealt_out`), a small one whole."""
+    file = HistoryFile(path)
+    if parts is None and file.size <= LARGE:
+        return judge(list(file), profile, wanted=wanted, expected_rules=expected_rules, retry_budget=retry_budget)
+    with dealt_out(file, parts=parts, tell=tell) as dealt:
+        return dealt.judge(profile, wanted=wanted, expected_rules=expected_rules, retry_budget=retry_budget)
 
 
 class _Stories:

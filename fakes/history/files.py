@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import shutil
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from fakes.encoding import decode, encode
 from fakes.history.events import Event
@@ -18,8 +20,9 @@ MARKED = 512
 def save(path: Path, header: Mapping[str, Any], events: Iterable[Event]) -> None:
     """Write events that were recorded elsewhere as a history file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    lines = ({"format_version": FORMAT_VERSION, **header}, *map(to_json, events))
-    path.write_text("".join(encode(line).decode() + "\n" for line in lines), encoding="utf-8")
+    with path.open("wb") as file:
+        file.write(encode({"format_version": FORMAT_VERSION, **header}) + b"\n")
+        file.writelines(encode(to_json(event)) + b"\n" for event in events)
 
 
 class HistoryFile:
@@ -27,11 +30,13 @@ class HistoryFile:
 
     A last line that was cut off (the writer was killed) is left out; `warning` says so once all others were read. Raises
     HistoryError, which names the line, at once when the file is missing, empty or of another format version, and on the way
-    when it is damaged before its end.
+    when it is damaged before its end. What is no regular file, such as a pipe, is copied into a temporary one first.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._copy = _copied(path) if path.exists() and not path.is_file() and not path.is_dir() else None
+        self._source = path if self._copy is None else Path(self._copy.name)
         self.warning: str | None = None
         self.position = 0
         """bytes that the latest reading has come to"""
@@ -54,6 +59,11 @@ class HistoryFile:
                 )
             yield event
 
+    @property
+    def size(self) -> int:
+        """Bytes of the file."""
+        return self._source.stat().st_size
+
     def lines(self) -> Iterator[bytes]:
         """The events as they are written, one line each."""
         lines = self._lines()
@@ -65,7 +75,7 @@ class HistoryFile:
         mark, further = divmod(seq, MARKED)
         if seq < 1 or mark >= len(self._marks):
             return None
-        with self.path.open("rb") as file:
+        with self._source.open("rb") as file:
             file.seek(self._marks[mark])
             line = next(itertools.islice(file, further, None), b"")
         return self._event(seq + 1, line) if line.endswith(b"\n") else None
@@ -79,7 +89,7 @@ class HistoryFile:
         """The complete lines, the header first."""
         self.position = 0
         try:
-            with self.path.open("rb") as file:
+            with self._source.open("rb") as file:
                 for number, line in enumerate(file):
                     if not line.endswith(b"\n"):
                         self.warning = f"{self.path}, line {number + 1}: cut off in the middle, left out"
@@ -112,6 +122,14 @@ class HistoryFile:
         if not isinstance(data, dict):
             raise HistoryError(f"{self.path}, line {number}: expected a JSON object, got {_shown(line)}")
         return data
+
+
+def _copied(path: Path) -> IO[bytes]:
+    copy: IO[bytes] = tempfile.NamedTemporaryFile(prefix="anechoic-")  # noqa: SIM115 - gone with whoever reads it
+    with path.open("rb") as pipe:
+        shutil.copyfileobj(pipe, copy)
+    copy.flush()
+    return copy
 
 
 def _shown(line: bytes) -> str:

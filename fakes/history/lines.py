@@ -26,30 +26,37 @@ def to_json(made: Event) -> dict[str, Any]:
 
 def from_json(data: Mapping[str, Any]) -> Event:
     """The event that `to_json` wrote. Raises HistoryError for an unknown kind, or missing or unknown fields."""
-    cls, fields = parsed(data)
+    cls, fields = _parsed(data)
     try:
-        return cls(**{name: data[name] for name in ("seq", "t") if name in data}, **fields)
+        return cls(**fields)
     except TypeError as error:
         raise HistoryError(f"event of kind {cls.kind!r}: {error}") from None
 
 
 def parsed(data: Mapping[str, Any]) -> tuple[type[Event], dict[str, Any]]:
     """The class and the fields of an event that `to_json` wrote, without `seq` and `t`. Raises HistoryError."""
-    fields = {name: value for name, value in data.items() if name not in ("seq", "t", "kind")}
-    kind = data.get("kind")
+    cls, fields = _parsed(data)
+    fields.pop("seq", None)
+    fields.pop("t", None)
+    return cls, fields
+
+
+def _parsed(data: Mapping[str, Any]) -> tuple[type[Event], dict[str, Any]]:
+    fields = dict(data)
+    kind = fields.pop("kind", None)
     cls = EVENTS.get(kind) if isinstance(kind, str) else None
     if cls is None:
         raise HistoryError(f"unknown kind of event {kind!r}; known: {', '.join(sorted(EVENTS))}")
     try:
-        if "calls" in fields and cls is ActionRequired:
-            fields["calls"] = tuple(Call(**c) for c in fields["calls"])
+        if cls is ActionRequired and "calls" in fields:
+            fields["calls"] = tuple([Call(**c) for c in fields["calls"]])
         if "outputs" in fields:
-            fields["outputs"] = tuple(Output(**o) for o in fields["outputs"])
+            fields["outputs"] = tuple([Output(**o) for o in fields["outputs"]])
     except TypeError as error:
         raise HistoryError(f"event of kind {kind!r}: {error}") from None
     for name, value in fields.items():
-        if isinstance(value, list):
-            fields[name] = tuple(tuple(v) if isinstance(v, list) else v for v in value)
+        if value.__class__ is list:
+            fields[name] = tuple([tuple(v) if v.__class__ is list else v for v in value])
     return cls, fields
 
 

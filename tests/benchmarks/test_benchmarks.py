@@ -72,6 +72,14 @@ def test_the_fakes_are_compared_with_bare_servers(found: Found) -> None:
     assert all(figure["value"] > 0 for figure in figures)
 
 
+def test_a_history_is_judged_whole_and_in_parts(found: Found) -> None:
+    """Seconds and memory of both, in two sizes; that they judge alike is checked where it is measured."""
+    figures = found("partition")
+    kinds = [f"{size} events {way}" for size in ("30,000", "90,000") for way in ("whole", "in parts")]
+    assert names(figures) == [name for kind in kinds for name in (kind, f"{kind}: memory")]
+    assert all(figure["value"] > 0 for figure in figures)
+
+
 def test_an_event_is_measured_at_every_step(found: Found) -> None:
     """Recorded, written, read, checked; and what that costs in a longer history."""
     figures = found("history")

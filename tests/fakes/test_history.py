@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -116,6 +118,18 @@ def test_no_file(tmp_path: Path) -> None:
             HistoryFile(tmp_path / "h.jsonl")
     (tmp_path / "h.jsonl").write_text('{"format_version":1}\n')
     assert read(tmp_path / "h.jsonl") == ({"format_version": 1}, [], None)
+
+
+def test_a_pipe_is_read_once(tmp_path: Path) -> None:
+    """`anechoic check <(zcat history.jsonl.gz)`: it can be read again all the same."""
+    kept = recorded(tmp_path / "h.jsonl")
+    os.mkfifo(tmp_path / "pipe")
+    writer = threading.Thread(target=lambda: (tmp_path / "pipe").write_bytes((tmp_path / "h.jsonl").read_bytes()))
+    writer.start()
+    file = HistoryFile(tmp_path / "pipe")
+    writer.join()
+    assert list(file) == list(file) == kept.events
+    assert [file.event(seq) for seq in range(5)] == [None, *kept.events, None]
 
 
 def test_numbers_that_json_has_and_the_fast_decoder_not(tmp_path: Path) -> None:
