@@ -40,7 +40,9 @@ def test_a_calm_day_passes(anechoic: Run, tmp_path: Path) -> None:
     assert (data["verdict"], data["safe"], data["live"], data["honest"], data["exit_code"]) == ("pass", "pass", "pass", "pass", 0)
     assert data["counts"]["effects"] == data["counts"]["tool_calls"] > 12
     assert data["reproduce"] in done.stdout
-    assert {p.name for p in (tmp_path / "report").iterdir()} == {"history.jsonl", "verdict.json", "plan.json", "junit.xml", "logs"}
+    assert {p.name for p in (tmp_path / "report").iterdir()} == {
+        "history.jsonl", "verdict.json", "plan.json", "junit.xml", "report.html", "logs",
+    }
     assert {"coordinator-1.out", "coordinator-3.err", "llm-serve.log", "tool-gw.log"} <= {
         p.name for p in (tmp_path / "report" / "logs").iterdir()
     }
