@@ -4,7 +4,7 @@ FROM ${PYTHON_IMAGE}
 WORKDIR /anechoic
 COPY pyproject.toml ./
 RUN python3 -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
-extra = p['optional-dependencies']; print(*p['dependencies'], *extra['containers'], *extra['redis'], sep='\n')" > /tmp/requirements.txt \
+extra = p['optional-dependencies']; print(*p['dependencies'], *extra['containers'], *extra['load'], *extra['redis'], sep='\n')" > /tmp/requirements.txt \
     && python3 -m pip install --no-cache-dir --disable-pip-version-check --root-user-action=ignore -r /tmp/requirements.txt \
     && rm /tmp/requirements.txt
 COPY . ./

@@ -34,6 +34,11 @@ class ContainerServing(Serving):
         self._http = http
         self._dying: set[str] = set()
 
+    @property
+    def pids(self) -> list[int]:
+        """None: they run in containers."""
+        return []
+
     async def start(self, timeout: float = 60.0) -> None:
         """Start every replica, or find it running; returns when all answer. Raises ServingError after `timeout` seconds."""
         for place in self._places.values():

@@ -60,4 +60,4 @@ def test_who_is_waited_for_and_checked() -> None:
         assert all(each["condition"] in ("service_started", "service_healthy") for each in waited.values())
         if name.startswith("coordinator-"):
             assert set(waited) == {"toxiproxy", "redis"}
-    assert set(SERVICES["harness"]["depends_on"]) == set(SERVICES) - {"harness"}
+    assert set(SERVICES["harness"]["depends_on"]) == set(SERVICES) - {"harness", "load-worker"}  # the workers wait for it

@@ -92,3 +92,20 @@ def test_each_fault_is_seen_from_outside_and_a_bystander_is_never_touched(boxes:
 
     asyncio.run(story())
     assert state(bystander) == before
+
+
+def test_locust_workers_in_containers_make_one_history_and_one_verdict(project: Any) -> None:
+    """The harness is the master, two workers are containers of the profile `load`."""
+    done = project.script(
+        "load", "--remote-workers", "2", "--gateway", "keyed", "--rate", "2", "--for", "10s", "--plan", "none", "--seed", "5",
+        COMPOSE_PROFILES="load", LOAD_WORKERS="2",
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    found = json.loads((project.report / "load.json").read_text())
+    side = found["sides"][0]
+    assert found["workers"] == 2
+    assert side["verdict"]["verdict"] == "pass"
+    assert side["verdict"]["counts"]["turns"] == sum(side["series"]["due"]) > 5
+    assert {row["name"] for row in side["http"]} >= {"POST /turns", "run lifecycle"}
+    assert (project.report / "load.html").exists()
+    assert not project.left()
