@@ -212,16 +212,16 @@ class Link:
 
     def _throttle(self) -> None:
         """Read from the source only while there is room for what it says."""
-        if self._source is None:
-            return
-        full = not self.closed and (
-            self._blocked
-            or (bool(self._early) and sum(len(data) for data, _ in self._early) > EARLY)
-            or any(stage.held > stage.capacity for stage in self._stages)
-        )
-        if full != self._paused:
+        full = not self.closed and (self._blocked or self._full())
+        if full != self._paused and self._source is not None:
             self._paused = full
             if full:
                 self._source.pause_reading()
             else:
                 self._source.resume_reading()
+
+    def _full(self) -> bool:
+        for stage in self._stages:
+            if stage.held > stage.capacity:
+                return True
+        return bool(self._early) and sum(len(data) for data, _ in self._early) > EARLY

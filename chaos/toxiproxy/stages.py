@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping
 KIB = 1024
 BATCH = 64
 SLICE_OF_TIME = 0.1
+GRAIN = 0.001
+"""Seconds that an event loop's timers cannot tell apart: epoll waits for whole milliseconds."""
 
 Feed = Callable[[bytes, float], None]
 Call = Callable[[], None]
@@ -81,7 +83,9 @@ class Stage:
 
 
 class Queue(Stage):
-    """Holds pieces back and lets them go in order, each at the time that the subclass says."""
+    """Holds pieces back and lets them go in order, each at the time that the subclass says, or so much before it."""
+
+    grain = 0.0
 
     def __init__(self, loop: asyncio.AbstractEventLoop, attributes: Mapping[str, int], dice: random.Random) -> None:
         super().__init__(loop, attributes, dice)
@@ -93,18 +97,19 @@ class Queue(Stage):
         """When the next piece may go; infinity for never."""
         raise NotImplementedError
 
-    def take(self) -> tuple[bytes, float]:
-        """Remove the next piece and the time of its receipt."""
+    def take(self, due: float) -> tuple[bytes, float]:
+        """Remove the next piece, which was due then; returns it and the time at which what follows has received it."""
         raise NotImplementedError
 
     def feed(self, data: bytes, at: float) -> None:
         """Queue the chunk; what is due goes at once."""
-        if not self.queue:
-            self.free = max(self.free, self.loop.time())
+        now = self.loop.time()
+        if now > self.free and not self.queue:
+            self.free = now
         self.queue.append((data, at))
         self.held += len(data)
         if self.timer is None:
-            self._run()
+            self._release(now)
 
     def end(self) -> None:
         """The end of the stream waits for its turn."""
@@ -137,21 +142,29 @@ class Queue(Stage):
         super().stop()
         self.queue.clear()
 
-    def _run(self) -> None:
+    def _run(self, armed: float = 0.0) -> None:
+        """The timer that was armed for a time has fired; some loops fire a little early."""
         self.timer = None
-        now = self.loop.time()
+        self._release(max(self.loop.time(), armed))
+
+    def _release(self, now: float) -> None:
+        """Let go what is due, and wait for what is not."""
+        full = self.held > self.capacity
+        now += self.grain
+        due = 0.0
         for _ in range(BATCH):
-            if not self.queue or self.due() > now:
+            if not self.queue or (due := self.due()) > now:
                 break
-            data, at = self.take()
+            data, at = self.take(due)
             self.held -= len(data)
             self.emit(data, at)
         if not self.queue:
             if self.ended:
                 self.finish()
-        elif (due := self.due()) != math.inf:
-            self.timer = self.loop.call_at(due, self._run)
-        self.relax()
+        elif due != math.inf:
+            self.timer = self.loop.call_at(due, self._run, due)
+        if full:
+            self.relax()
 
     def _cut(self, size: int) -> tuple[bytes, float]:
         """Take up to `size` bytes of the oldest chunk."""
@@ -175,18 +188,20 @@ class Latency(Queue):
         self.draws: deque[float] = deque()
 
     def feed(self, data: bytes, at: float) -> None:
-        """Draw the chunk's jitter, then queue it."""
-        self.draws.append(self.dice.uniform(-1.0, 1.0))
-        super().feed(data, at)
+        """Draw the chunk's jitter, then queue it: no line is taken meanwhile."""
+        self.draws.append(2.0 * self.dice.random() - 1.0)
+        self.queue.append((data, at))
+        self.held += len(data)
+        if self.timer is None:
+            self._release(at)
 
     def due(self) -> float:
         """Receipt + latency + what was drawn of the jitter."""
         at = self.queue[0][1]
         return at + (self.attributes["latency"] + self.draws[0] * self.attributes["jitter"]) / 1000
 
-    def take(self) -> tuple[bytes, float]:
+    def take(self, due: float) -> tuple[bytes, float]:
         """The whole chunk; what follows sees it as received when it leaves here."""
-        due = self.due()
         self.draws.popleft()
         data, at = self.queue.popleft()
         return data, max(at, due)
@@ -203,16 +218,21 @@ class Latency(Queue):
 
 
 class Bandwidth(Queue):
-    """At most `rate` KB/s (1 KB = 1000 bytes), in pieces of up to 100 ms of that; 0 lets nothing through."""
+    """At most `rate` KB/s (1 KB = 1000 bytes), in pieces of up to 100 ms of that; 0 lets nothing through.
+
+    A piece may go up to a millisecond before its time, which the line stays taken for: the rate is kept, with fewer timers.
+    """
+
+    grain = GRAIN
 
     def due(self) -> float:
         """When the next piece has been transmitted."""
         rate = self.attributes["rate"]
         return self.free + self._size() / (rate * 1000) if rate else math.inf
 
-    def take(self) -> tuple[bytes, float]:
+    def take(self, due: float) -> tuple[bytes, float]:
         """The next piece; the line is free from then on."""
-        self.free = self.due()
+        self.free = due
         return self._cut(self._size())
 
     def _size(self) -> int:
@@ -226,7 +246,7 @@ class Slicer(Queue):
         """When the pause after the slice before is over."""
         return self.free
 
-    def take(self) -> tuple[bytes, float]:
+    def take(self, due: float) -> tuple[bytes, float]:
         """A slice of drawn size."""
         variation = self.attributes["size_variation"]
         size = self.attributes["average_size"] + self.dice.randint(-variation, variation)
