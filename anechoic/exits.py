@@ -8,6 +8,8 @@ import sys
 from collections.abc import Coroutine
 from typing import Any, NoReturn, TypeVar
 
+from fakes import loop
+
 PASS, FAIL, INVALID, UNKNOWN, INTERRUPTED = 0, 1, 2, 3, 130
 
 T = TypeVar("T")
@@ -29,16 +31,16 @@ def run(main: Coroutine[Any, Any, T]) -> T:
     """Run to the end. SIGINT and SIGTERM cancel it, which gives everything back, and end the command with 130."""
 
     async def guarded() -> T:
-        loop = asyncio.get_running_loop()
+        running = asyncio.get_running_loop()
         task = asyncio.current_task()
         assert task is not None
         for number in (signal.SIGINT, signal.SIGTERM):  # SIGINT too where a shell's background job inherits it as ignored
-            loop.add_signal_handler(number, task.cancel)
+            running.add_signal_handler(number, task.cancel)
         if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
-            loop.add_signal_handler(signal.SIGHUP, task.cancel)
+            running.add_signal_handler(signal.SIGHUP, task.cancel)
         return await main
 
     try:
-        return asyncio.run(guarded())
+        return loop.run(guarded())
     except (KeyboardInterrupt, asyncio.CancelledError):
         interrupted()

@@ -21,6 +21,7 @@ from chaos.wire.chamber import Chamber
 from chaos.wire.settings import Settings
 from contracts.verdict import Judgement, judge
 from fakes.history import EffectCommitted, Event
+from fakes.loop import new_loop
 
 T = TypeVar("T")
 
@@ -74,7 +75,7 @@ class LiveChamber:
 
     def start(self) -> None:
         """Start it all; returns when every instance is ready. Raises WireError, and leaves nothing behind then."""
-        self._loop = asyncio.new_event_loop()
+        self._loop = new_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="anechoic-chamber", daemon=True)
         self._thread.start()
         try:

@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import hashlib
 import random
@@ -37,6 +36,7 @@ from contracts.property import search as hunt
 from contracts.story import story
 from contracts.trial import InSimulation, OnWire
 from contracts.verdict import Judgement, Verdict
+from fakes import loop
 from fakes.gateway.profile import PROFILES, Profile
 
 EXAMPLES = 100
@@ -249,7 +249,7 @@ def _gate(subject: Subject, place: Place) -> Judgement:
     asked = gate.Gate(
         settings, turns=subject.turns, plans=subject.plans, wanted=list(subject.contracts) or None, reproduce=place.again
     )
-    return asyncio.run(gate.run(asked, _Told())).judgement
+    return loop.run(gate.run(asked, _Told())).judgement
 
 
 class _Told(gate.Observer):

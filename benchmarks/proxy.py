@@ -30,6 +30,7 @@ from typing import Any, NamedTuple, cast
 from benchmarks.common.figures import Figure, command_line, finish, table
 from benchmarks.common.load import Served, http, measure
 from benchmarks.common.processes import line, python, running
+from fakes import loop
 
 SHARE_OF_THROUGHPUT = 0.8
 CONNECTIONS = (1, 16, 64)
@@ -186,7 +187,7 @@ def main() -> int:
     parser.add_argument("--role", choices=["upstream", "embedded"], help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.role:
-        asyncio.run({"upstream": upstream, "embedded": embedded}[given.role]())
+        loop.run({"upstream": upstream, "embedded": embedded}[given.role]())
         return 0
     cells = [
         Cell(toxic, connections, body)

@@ -27,6 +27,7 @@ from typing import Any, NamedTuple
 from benchmarks.common import load
 from benchmarks.common.figures import Figure, command_line, finish, table
 from benchmarks.common.processes import line, python, running
+from fakes import loop
 
 TARGET = 3_500
 TOOL = "/tools/create_ticket"
@@ -221,7 +222,7 @@ def main() -> int:
     parser.add_argument("--role", choices=["fakes", "starlette", "asgi"], help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.role:
-        asyncio.run(fakes() if given.role == "fakes" else bare({"starlette": starlette, "asgi": asgi}[given.role]))
+        loop.run(fakes() if given.role == "fakes" else bare({"starlette": starlette, "asgi": asgi}[given.role]))
         return 0
     seconds, rounds = (0.2, 1) if given.quick else (2.0, 3)
     return finish(given, compare(given.connections, given.seconds or seconds, given.rounds or rounds))

@@ -55,7 +55,8 @@ class _Joined:
 class _Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         # asyncio reads up to 256 KiB at once, for which the C library maps fresh pages at every read: 20 us of system time
-        transport.max_size = READ_SIZE  # type: ignore[attr-defined]
+        if hasattr(transport, "max_size"):
+            transport.max_size = READ_SIZE
         super().connection_made(_Joined(transport))  # type: ignore[arg-type]
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from fakes import loop
 from fakes.faults import Nemesis
 from fakes.history import History
 from fakes.llm.fleet import Fleet
@@ -53,7 +53,7 @@ def replica() -> int:
         print(f"replica at http://{given.host}:{port}", flush=True)
 
     try:
-        asyncio.run(serve(given.profile, given.seed, ready, host=given.host, port=given.port))
+        loop.run(serve(given.profile, given.seed, ready, host=given.host, port=given.port))
     except (OSError, OverflowError) as error:
         print(f"port {given.port} of {given.host} cannot be had: {error}. Give another one", file=sys.stderr)
         return USAGE

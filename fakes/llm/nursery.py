@@ -12,7 +12,6 @@ replica, a stopped one too, and ends. When it is killed itself, the replicas see
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import gc
 import json
@@ -25,6 +24,7 @@ from typing import Any, NoReturn
 
 import uvicorn.protocols.http.httptools_impl  # noqa: F401 - uvicorn imports it late; warm for every child
 
+from fakes import loop
 from fakes.llm import replica
 
 
@@ -88,7 +88,7 @@ class Nursery:
             for descriptor in (self._commands, self._alive, self._woken, self._wake):
                 os.close(descriptor)
             seed = f"{command['seed']}/{who['name']}/{who['life']}"
-            asyncio.run(replica.serve(command["profile"], seed, self._ready(who), self._lifeline))
+            loop.run(replica.serve(command["profile"], seed, self._ready(who), self._lifeline))
             code = 0
         except BaseException:
             traceback.print_exc()

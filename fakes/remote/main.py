@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fakes import loop
 from fakes.faults import NoFaults
 from fakes.history import History
 from fakes.remote.lines import LONGEST
@@ -41,7 +42,7 @@ def parser(prog: str, about: str, port: int) -> argparse.ArgumentParser:
 def main(options: argparse.Namespace, make: Make) -> int:
     """Serve until SIGTERM or SIGINT; the exit code."""
     try:
-        asyncio.run(_serve(options, make))
+        loop.run(_serve(options, make))
     except (OSError, ValueError) as error:
         print(f"{sys.argv[0]}: {error}", file=sys.stderr)
         return USAGE
