@@ -162,3 +162,9 @@ def test_the_page_names_every_benchmark() -> None:
     page = (ROOT / "benchmarks" / "README.md").read_text()
     for name in everything.BENCHMARKS:
         assert f"| `python -m benchmarks {name}` |" in page
+
+
+def test_every_benchmark_is_in_the_list() -> None:
+    """A module of benchmarks/ that can be run is run with the others."""
+    modules = {path.stem for path in (ROOT / "benchmarks").glob("[!_]*.py")}
+    assert modules == set(everything.BENCHMARKS)
