@@ -40,6 +40,10 @@ class Budget:
         """Seconds left until everything has to be stopped, so that the whole ends in time; below 0 when that is past."""
         return self.seconds - min(STOPPING, self.seconds / 4) - self.used
 
+    def share(self, runs: int) -> Budget:
+        """What the next of so many runs gets of what is left; it begins now."""
+        return Budget(max(0.001, self.seconds - self.used) / runs)
+
     def turns(self, quiesce: float) -> float:
         """Seconds left for turns, when quiesce is to have its `quiesce` seconds, or a third of the budget."""
         return self.running - min(quiesce, self.seconds / 3)

@@ -28,7 +28,7 @@ def configured(
     if context.invoked_subcommand in CONFIGURED and not {"-h", "--help"} & set(sys.argv):
         from anechoic.commands import defaults
 
-        context.default_map = {context.invoked_subcommand: defaults.of(config, sys.argv)}
+        context.default_map = {context.invoked_subcommand: defaults.of(config, context.invoked_subcommand, sys.argv)}
     context.obj = config
 
 
@@ -56,6 +56,7 @@ ReportDir = Annotated[
 @app.command(epilog=f"""\b
 Examples:
   anechoic gate --coordinator hardened --gateway keyed --turns 200
+  anechoic gate --coordinator hardened --gateway keyless --gateway keyed --report-dir report
   anechoic gate --command "node coordinator.mjs" --instances 3 --plan stale-polls --plan kill-after-commit
   anechoic gate --command "python my_coordinator.py" --plan stale-polls+slow-tool --seed 7 --report-dir report
   anechoic gate --url http://127.0.0.1:9000 --gateway keyed
@@ -71,7 +72,7 @@ def gate(
     container_port: Annotated[int | None, typer.Option(help="Where the coordinator listens inside its container.")] = None,
     proxy_host: Annotated[str, typer.Option(help="Address at which the proxies listen, which the coordinator's containers can reach.")] = "127.0.0.1",
     instances: Annotated[int | None, typer.Option(help="How many instances to start [default: 3].")] = None,
-    gateway: Annotated[str, typer.Option(help="Gateway profile: keyless, keyed, lookup, fenced (see `anechoic contracts`).")] = "keyless",
+    gateway: Annotated[list[str] | None, typer.Option(help="Gateway profile: keyless, keyed, lookup, fenced (see `anechoic contracts`); several are run one after the other (repeatable) [default: keyless].")] = None,
     plan: Annotated[list[str] | None, typer.Option(help="Fault plan: a name, several joined by +, or a file (repeatable). "
                                                           "Left out: the built-in set, alone and in pairs.")] = None,
     turns: Annotated[int, typer.Option(help="How many turns to deliver.")] = 200,
@@ -106,7 +107,7 @@ def gate(
 
     do.run(
         coordinator=coordinator, command=command, url=url or [], container=container or [],
-        container_port=container_port, proxy_host=proxy_host, instances=instances, gateway=gateway, plans=plan or [],
+        container_port=container_port, proxy_host=proxy_host, instances=instances, gateway=gateway or [], plans=plan or [],
         turns=turns, seed=seed, in_flight=in_flight, toxiproxy=toxiproxy, env=env or [], setup_command=setup_command,
         teardown_command=teardown_command, store=store, demand=demand, repeat_submit=repeat_submit, ready_timeout=ready_timeout,
         turn_budget=turn_budget, quiesce=quiesce, base_port=base_port, report_dir=report_dir, junit=junit, summary=summary, baseline=baseline,

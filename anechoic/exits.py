@@ -15,15 +15,20 @@ PASS, FAIL, INVALID, UNKNOWN, INTERRUPTED = 0, 1, 2, 3, 130
 T = TypeVar("T")
 
 
+def say(message: object) -> None:
+    """Say what is wrong on standard error."""
+    print(f"anechoic: {message}", file=sys.stderr)
+
+
 def invalid(message: object) -> NoReturn:
     """Say what is wrong on standard error and end with exit code 2."""
-    print(f"anechoic: {message}", file=sys.stderr)
+    say(message)
     raise SystemExit(INVALID)
 
 
 def interrupted() -> NoReturn:
     """End with exit code 130."""
-    print("anechoic: interrupted", file=sys.stderr)
+    say("interrupted")
     raise SystemExit(INTERRUPTED) from None
 
 

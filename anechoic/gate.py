@@ -90,9 +90,7 @@ async def run(gate: Gate, observer: Observer) -> Outcome:
 
     When it is interrupted, the history so far ends with a RunInterrupted event, and everything is given back.
     """
-    demand(gate.settings.gateway, list(gate.wanted) if gate.wanted else None)
-    planned, notes = plan_turns(gate)
-    _check_bounds(planned.plans, gate.settings)
+    planned, notes = check(gate)
     header = {
         "plans": [p.to_json() for p in planned.plans], "explicit": gate.plans is not None, "turns": gate.turns,
         "reproduce": gate.reproduce,
@@ -123,6 +121,14 @@ async def run(gate: Gate, observer: Observer) -> Outcome:
     if chamber.driver.given_up:
         notes.append(f"stopped early: with {chamber.driver.unanswered} turns unanswered no further ones were delivered")
     return judge(chamber.history, gate, planned, notes)
+
+
+def check(gate: Gate) -> tuple[schedule.Schedule, list[str]]:
+    """The schedule and the notes on it, when all that is asked can be had. Raises WireError, PlanError and ImpossibleDemand."""
+    demand(gate.settings.gateway, list(gate.wanted) if gate.wanted else None)
+    planned, notes = plan_turns(gate)
+    _check_bounds(planned.plans, gate.settings)
+    return planned, notes
 
 
 def _record_end(chamber: Chamber, budget: Budget, turns: int) -> None:

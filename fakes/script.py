@@ -129,4 +129,6 @@ ASSISTANT: dict[str, Any] = {
     "model": "anechoic", "name": "Customer support", "instructions": "Help the customer. Use the tools.", "tools": list(TOOLS),
 }
 """The default assistant, as POST /v1/assistants takes it."""
+ASSISTANT_ID = "asst_anechoic"
+"""Its id on the wire, the same in every run: a coordinator that runs already can know it."""
 """The default assistant's function tools, as the Assistants API takes them."""

@@ -12,10 +12,10 @@ from anechoic.config import ConfigError, load, options
 WAYS = {"--coordinator": "coordinator", "--command": "command", "--url": "url", "--container": "container"}
 
 
-def of(file: Path | None, words: Sequence[str]) -> dict[str, Any]:
+def of(file: Path | None, command: str, words: Sequence[str]) -> dict[str, Any]:
     """The defaults by the names of options. Which coordinator is tested is left out where the command line says it."""
     try:
-        config, _ = load(file)
+        config, label = load(file)
     except ConfigError as error:
         exits.invalid(error)
     given = options(config)
@@ -23,4 +23,12 @@ def of(file: Path | None, words: Sequence[str]) -> dict[str, Any]:
         given = {name: value for name, value in given.items() if name not in WAYS.values()}
     if any(word.partition("=")[0] in ("--world", "--examples") for word in words):
         given.pop("plan", None)  # a search draws its own
+    if command != "gate" and (gateways := given.pop("gateway", [])):
+        if len(gateways) == 1:
+            given["gateway"] = gateways[0]
+        elif not any(word.partition("=")[0] == "--gateway" for word in words):
+            exits.invalid(
+                f"{label}, gateway: {', '.join(gateways)}: a gate runs at several profiles, and `anechoic {command}` at one; "
+                f"give it with --gateway {gateways[0]}"
+            )
     return given

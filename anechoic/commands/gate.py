@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 from anechoic import exits, gate
-from anechoic.commands import options
+from anechoic.budget import Budget
+from anechoic.commands import options, profiles
 from anechoic.report.console import Console
 from anechoic.report.record import Record
 from chaos.plan import PlanError
@@ -18,11 +20,13 @@ from contracts.catalogue import UnknownContract
 from contracts.profiles import ImpossibleDemand
 
 REPEATS = ("400", "200", "409")
+REFUSALS = (WireError, PlanError, ToxiproxyError, ImpossibleDemand, UnknownContract)
+"""Why a run can end before there is anything to judge."""
 
 
 def run(
     *, coordinator: str | None, command: str | None, url: list[str], container: list[str],
-    container_port: int | None, proxy_host: str, instances: int | None, gateway: str, plans: list[str],
+    container_port: int | None, proxy_host: str, instances: int | None, gateway: list[str], plans: list[str],
     turns: int, seed: int | None, in_flight: int, toxiproxy: str | None, env: list[str], setup_command: str | None,
     teardown_command: str | None, store: str, demand: str | None, repeat_submit: str, ready_timeout: float, turn_budget: float,
     quiesce: float, base_port: int | None,
@@ -53,9 +57,12 @@ def run(
     if turns < 1:
         exits.invalid(f"--turns {turns} must be at least 1; a run without a turn proves nothing")
     seed = options.seed_or_new(seed)
+    gateways = options.profiles(gateway)
+    several = len(gateways) > 1
+    known = options.baselines(baseline, gateways, update_baseline)
     try:
         settings = options.placed(Settings(
-            coordinator=tested, gateway=options.profile(gateway), seed=seed, container_port=container_port,
+            coordinator=tested, gateway=gateways[0], seed=seed, container_port=container_port,
             proxy_host=proxy_host, instances=options.instances(tested, instances),
             in_flight=in_flight, environ=options.environ(env), setup_command=setup_command,
             teardown_command=teardown_command, store=store, toxiproxy=toxiproxy,
@@ -65,19 +72,37 @@ def run(
         ))
     except WireError as error:
         exits.invalid(error)
-    asked = gate.Gate(
-        settings, turns=turns, plans=options.plans(plans), wanted=options.wanted(demand), reproduce=options.reproduce(seed),
-        baseline=options.baseline(baseline, gateway, update_baseline), update_baseline=update_baseline, budget=time,
-    )
+    asked = {
+        profile.name: gate.Gate(
+            dataclasses.replace(
+                settings, gateway=profile, seed=own, report_dir=options.place(settings.report_dir, profile, gateways)
+            ),
+            turns=turns, plans=options.plans(plans), wanted=options.wanted(demand),
+            reproduce=options.reproduce(own, profile.name if several else None),
+            baseline=known[profile.name], update_baseline=update_baseline,
+        )
+        # one that runs already remembers the turns of the profile before: the same seed would have the same ids
+        for own, profile in ((seed if tested.started else seed + number, p) for number, p in enumerate(gateways))
+    }
     reports = options.reports(settings.report_dir, junit, summary)
+    if several:  # all of it is looked at before the first is begun
+        try:
+            for one in asked.values():
+                gate.check(one)
+        except REFUSALS as error:
+            exits.invalid(error)
+    profiles.run(asked, _one, reports, seed=seed, budget=time)
+
+
+def _one(asked: gate.Gate, budget: Budget | None) -> Record:
     with Console() as console:
         try:
-            outcome = exits.run(gate.run(asked, console))
-        except (WireError, PlanError, ToxiproxyError, ImpossibleDemand, UnknownContract) as error:
-            reports.refused(error, {
-                "coordinator": tested.label, "gateway": gateway, "seed": seed, "reproduce": asked.reproduce,
+            outcome = exits.run(gate.run(dataclasses.replace(asked, budget=budget), console))
+        except REFUSALS as error:
+            settings = asked.settings
+            return profiles.refused(error, settings.report_dir, {
+                "coordinator": settings.coordinator.label, "gateway": settings.gateway.name, "seed": settings.seed,
+                "reproduce": asked.reproduce,
             })
-            exits.invalid(error)
         console.verdict(outcome)
-    reports.write(Record(outcome.data, outcome.judgement.index))
-    raise SystemExit(outcome.data["exit_code"])
+    return Record(outcome.data, outcome.judgement.index)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import secrets
 import shlex
@@ -36,6 +37,18 @@ def profile(name: str) -> Profile:
     if name not in PROFILES:
         invalid(unknown("gateway profile", name, PROFILES))
     return PROFILES[name]
+
+
+def profiles(names: Sequence[str]) -> list[Profile]:
+    """The gateway profiles of these names, each once; keyless where there is none."""
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        invalid(f"--gateway {twice} is given twice: each profile is run once, so leave one of them out")
+    return [profile(name) for name in names or ["keyless"]]
+
+
+def place(folder: Path | None, gateway: Profile, gateways: Sequence[Profile]) -> Path | None:
+    """Where a run at this profile leaves what it makes: in the report directory, one of several in its own folder there."""
+    return report_dir(folder and folder / gateway.name) if len(gateways) > 1 else folder
 
 
 def plans(texts: Sequence[str]) -> list[Plan] | None:
@@ -110,12 +123,22 @@ def wanted(demand: str | None) -> list[str] | None:
     return names
 
 
-def reproduce(seed: int) -> str:
-    """The line that runs this again: the command as it was given, with its seed."""
+def reproduce(seed: int, gateway: str | None = None) -> str:
+    """The line that runs this again: the command as it was given, with its seed, and at this gateway profile alone."""
     words = ["anechoic", *sys.argv[1:]]
+    if gateway is not None:
+        words = [*_without("--seed", _without("--gateway", words)), "--gateway", gateway]
     if not any(word == "--seed" or word.startswith("--seed=") for word in words):
         words += ["--seed", str(seed)]
     return shlex.join(words)
+
+
+def _without(flag: str, words: Sequence[str]) -> list[str]:
+    """The words without an option and its values."""
+    return [
+        word for before, word in itertools.pairwise(["", *words])
+        if flag not in (before, word) and not word.startswith(f"{flag}=")
+    ]
 
 
 def report_dir(path: Path | None) -> Path | None:
@@ -151,6 +174,16 @@ def budget(text: str | None) -> Budget | None:
         return None if text is None else Budget(seconds_of(text, "--budget"))
     except NoDuration as error:
         invalid(error)
+
+
+def baselines(path: Path | None, gateways: Sequence[Profile], update: bool) -> dict[str, Baseline | None]:
+    """The baseline of each profile: `{gateway}` in the file's name stands for the profile, and has to be there for several."""
+    if path is not None and len(gateways) > 1 and "{gateway}" not in str(path):
+        invalid(
+            f"--baseline {path} is one file for {len(gateways)} gateway profiles, and what is accepted at one says nothing at "
+            "another. Give each its own, such as --baseline known-{gateway}.toml"
+        )
+    return {p.name: baseline(path and Path(str(path).replace("{gateway}", p.name)), p.name, update) for p in gateways}
 
 
 def baseline(path: Path | None, gateway: str, update: bool) -> Baseline | None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 from anechoic import exits
 from anechoic import search as searching
 from anechoic.budget import Budget
-from anechoic.commands import options
+from anechoic.commands import options, profiles
 from anechoic.report.record import Record
 from anechoic.report.search import SearchConsole
 from chaos.plan import PlanError
@@ -21,12 +22,16 @@ from contracts.case import REPEATS
 from contracts.catalogue import UnknownContract
 from contracts.counterexample import WORLDS
 from contracts.profiles import ImpossibleDemand
+from contracts.profiles import demand as demanded
 from contracts.property import EXAMPLES, Found
+
+REFUSALS = (SimulationError, WireError, PlanError, ToxiproxyError, ImpossibleDemand, UnknownContract)
+"""Why a search can end before there is anything to judge."""
 
 
 def run(
     *, coordinator: str | None, command: str | None, url: list[str], container: list[str],
-    instances: int | None, gateway: str, plans: list[str],
+    instances: int | None, gateway: list[str], plans: list[str],
     seed: int | None, toxiproxy: str | None, env: list[str], setup_command: str | None,
     teardown_command: str | None, store: str, demand: str | None,
     repeat_submit: str, ready_timeout: float, turn_budget: float, quiesce: float, report_dir: Path | None,
@@ -66,28 +71,46 @@ def run(
             "ready_timeout": ready_timeout,
             "turn_budget": turn_budget, "quiesce_budget": quiesce,
         }
-    asked = searching.Search(
-        coordinator=word, gateway=options.profile(gateway), world=world, started=started, by=by,
-        examples=EXAMPLES if examples is None else examples, seed=seed, derandomize=derandomize, max_time=max_time,
-        wanted=options.wanted(demand) or (), fixed=fixed, environ=options.environ(env), more=more,
-        database=searching.DATABASE if database is None else database,
-        report_dir=options.report_dir(report_dir), reproduce=options.reproduce(seed),
-        baseline=options.baseline(baseline, gateway, update_baseline), update_baseline=update_baseline, budget=budget,
-    )
-    reports = options.reports(asked.report_dir, junit, summary)
+    gateways = options.profiles(gateway)
+    several = len(gateways) > 1
+    known = options.baselines(baseline, gateways, update_baseline)
+    folder = options.report_dir(report_dir)
+    asked = {
+        profile.name: searching.Search(
+            coordinator=word, gateway=profile, world=world, started=started, by=by,
+            examples=EXAMPLES if examples is None else examples, seed=seed, derandomize=derandomize, max_time=max_time,
+            wanted=options.wanted(demand) or (), fixed=fixed, environ=options.environ(env), more=more,
+            database=searching.DATABASE if database is None else database,
+            report_dir=options.place(folder, profile, gateways),
+            reproduce=options.reproduce(seed, profile.name if several else None),
+            baseline=known[profile.name], update_baseline=update_baseline,
+        )
+        for profile in gateways
+    }
+    reports = options.reports(folder, junit, summary)
+    if several:  # all of it is looked at before the first is begun
+        try:
+            for one in asked.values():
+                demanded(one.gateway, one.wanted or None)
+        except REFUSALS as error:
+            exits.invalid(error)
+    profiles.run(asked, _one, reports, seed=seed, budget=budget)
+
+
+def _one(asked: searching.Search, budget: Budget | None) -> Record:
     with SearchConsole(asked) as console:
         try:
-            result, data = searching.run(asked, on_trial=console.on_trial, say=console.say)
-        except (SimulationError, WireError, PlanError, ToxiproxyError, ImpossibleDemand, UnknownContract) as error:
+            result, data = searching.run(dataclasses.replace(asked, budget=budget), on_trial=console.on_trial, say=console.say)
+        except REFUSALS as error:
             console.stop()
-            reports.refused(error, {**searching.header(asked), "search": {}, "reproduce": asked.reproduce})
-            exits.invalid(error)
+            return profiles.refused(
+                error, asked.report_dir, {**searching.header(asked), "search": {}, "reproduce": asked.reproduce}
+            )
         except KeyboardInterrupt:
             console.stop()
             exits.interrupted()
         console.verdict(result, data)
-    reports.write(Record(data, result.trial.judgement.index if isinstance(result, Found) else None))
-    raise SystemExit(data["exit_code"])
+    return Record(data, result.trial.judgement.index if isinstance(result, Found) else None)
 
 
 def _simulated(coordinator: str | None, command: str | None, url: list[str]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -16,10 +16,13 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
     ValidationError,
     WithJsonSchema,
     model_validator,
 )
+from pydantic_core import CoreSchema, core_schema
 
 from anechoic.budget import NoDuration, seconds_of
 from anechoic.config.errors import refuse
@@ -66,10 +69,19 @@ def _gateway(value: str) -> str:
     return value
 
 
-def _many(value: object) -> object:
-    """One is a list of one."""
-    return [value] if isinstance(value, str) else value
+class _OneOrMany:
+    """Written by itself, one is a list of one."""
 
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(lambda v: [v] if isinstance(v, str) else v, handler(source))
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        schema = handler(core)
+        return {"anyOf": [schema["items"], schema]}
+
+
+T = TypeVar("T")
+Many = Annotated[list[T], Field(min_length=1), _OneOrMany()]
 
 Seconds = Annotated[
     float, Field(gt=0), BeforeValidator(_seconds),
@@ -77,7 +89,7 @@ Seconds = Annotated[
 ]
 Count = Annotated[int, Field(ge=1)]
 Text = Annotated[str, Field(min_length=1)]
-Texts = Annotated[list[Text], Field(min_length=1), BeforeValidator(_many)]
+Gateway = Annotated[str, AfterValidator(_gateway), WithJsonSchema({"enum": list(PROFILES)})]
 File = Annotated[Text, WithJsonSchema({"type": "string", "format": "path"})]
 
 
@@ -94,10 +106,10 @@ class Coordinator(Table):
     name: Text | None = Field(
         None, description="A coordinator that comes with the harness (hardened, as_deployed), or in the simulation module:attribute."
     )
-    url: Annotated[list[Annotated[str, _known(lambda url: by_url((url,)))]], BeforeValidator(_many)] | None = Field(
+    url: Many[Annotated[str, _known(lambda url: by_url((url,)))]] | None = Field(
         None, description="Address of an instance that runs already, or a list of them."
     )
-    container: Texts | None = Field(
+    container: Many[Text] | None = Field(
         None, description="Name of a container in which an instance runs already, a list of them, or a label K=V of all of them."
     )
     container_port: Count | None = Field(None, description="Where the coordinator listens inside its container.")
@@ -133,14 +145,14 @@ class Config(Table):
     """All of it."""
 
     coordinator: Coordinator = Field(Coordinator(), description="The coordinator under test, and what it needs.")
-    gateway: Annotated[str, AfterValidator(_gateway), WithJsonSchema({"enum": list(PROFILES)})] = Field(
-        "keyless", description="Gateway profile (see `anechoic contracts`)."
+    gateway: Many[Gateway] = Field(
+        ["keyless"], description="Gateway profile (see `anechoic contracts`), or a list of them: a gate runs at one after the other."
     )
-    plans: Annotated[list[Annotated[str, _known(builtin.find)]], Field(min_length=1), BeforeValidator(_many)] | None = Field(
+    plans: Many[Annotated[str, _known(builtin.find)]] | None = Field(
         None, description="Fault plans: built-in names, several joined by +, or files. Left out: the built-in set, alone and in pairs."
     )
-    demand: Annotated[list[Annotated[str, _known(lambda name: named([name]))]], Field(min_length=1), BeforeValidator(_many)] | None = (
-        Field(None, description=f"Contracts that must hold, such as C1 or {HEADLINE}. Left out: all that are possible.")
+    demand: Many[Annotated[str, _known(lambda name: named([name]))]] | None = Field(
+        None, description=f"Contracts that must hold, such as C1 or {HEADLINE}. Left out: all that are possible."
     )
     turns: Count | None = Field(None, description="How many turns a gate, or a round of a chaos run, delivers.")
     in_flight: Count = Field(_WIRE["in_flight"], description="How many conversations run at once.")

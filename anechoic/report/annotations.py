@@ -13,13 +13,18 @@ SHOWN = 8
 
 def commands(record: Record) -> Iterator[str]:
     """An error for the verdict and each kind of new violation, a notice for each entry of the baseline that is fixed."""
+    for run in record.runs:
+        yield from _commands(run)
+
+
+def _commands(record: Record) -> Iterator[str]:
     data = record.data
     if data["exit_code"] != 0:
         reasons = "; ".join(data.get("reasons", ())[:3]) if data["verdict"] != "fail" else ""
         who = f"{data['coordinator']} at gateway {data['gateway']}"
         yield command("error", f"anechoic: {data['verdict']}", f"{who}{': ' if reasons else ''}{reasons}")
     kinds: dict[tuple[str, str], list[str]] = {}
-    for source in (data, *(part.data for part in record.parts.values())):
+    for source in (data, *(part.data for part in record.below)):
         for violation in source.get("violations", ()):
             if "accepted" not in violation:
                 kinds.setdefault((violation["contract"], violation["shape"]), []).append(violation["message"])

@@ -15,6 +15,7 @@ from rich.status import Status
 from rich.table import Table
 
 from anechoic.gate import Observer, Outcome
+from anechoic.report.record import THREE
 from chaos.schedule import Schedule
 from chaos.wire.chamber import Chamber
 from contracts.story import story
@@ -183,10 +184,24 @@ def report(out: Rich, data: dict[str, Any], judgement: Judgement, notes: list[st
         f"{counts['duplicates']} duplicates, {counts['lost']} lost, {counts['unattributed']} unattributed"
     )
     baseline(out, data)
-    three = "   ".join(f"{name.upper()} {_coloured(data[name])}" for name in ("safe", "live", "honest"))
+    three = "   ".join(f"{name.upper()} {_coloured(data[name])}" for name in THREE)
     out.print(f"{three}   verdict [bold]{_coloured(data['verdict'])}[/bold] (exit {data['exit_code']})")
     if data["reproduce"]:
         out.print(f"reproduce: {escape(data['reproduce'])}")
+
+
+def gateways(out: Rich, data: Mapping[str, Any]) -> None:
+    """What several gateway profiles came to: a row for each one."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for column in ("gateway", "SAFE", "LIVE", "HONEST", "verdict", "exit"):
+        table.add_column(column, no_wrap=True)
+    for row in data["gateways"]:
+        said = [_coloured(row[name]) if name in row else "" for name in (*THREE, "verdict")]
+        table.add_row(row["gateway"], *said, str(row["exit_code"]))
+    out.print(Padding(table, (1, 0)), soft_wrap=False)
+    for note in data.get("notes", ()):
+        out.print(f"note: {escape(note)}")
+    out.print(f"verdict [bold]{_coloured(data['verdict'])}[/bold] (exit {data['exit_code']})")
 
 
 def baseline(out: Rich, data: Mapping[str, Any]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from anechoic.report.annotations import commands
 from anechoic.report.html import to_html
 from anechoic.report.junit import to_xml
-from anechoic.report.record import Record
+from anechoic.report.record import Record, refused
 from anechoic.report.summary import to_markdown
 
 JUNIT, PAGE = "junit.xml", "report.html"
@@ -51,11 +51,7 @@ class Reports:
 
     def refused(self, error: object, about: Mapping[str, Any]) -> None:
         """Report a run that ended before there was anything to judge. `about` says what was to be run."""
-        reasons = [str(error)]
-        self.write(Record({
-            "format_version": 1, "verdict": "invalid", "exit_code": 2, "contracts": [], "violations": [], "plans": [],
-            **about, "reasons": reasons, "unsound": reasons,
-        }))
+        self.write(refused(error, about))
 
 
 def _write(path: Path, text: str) -> None:

@@ -48,7 +48,8 @@ def to_html(record: Record) -> str:
         matrix=_matrix(data), contracts=data.get("contracts", ()), about={c.id: c.about for c in CONTRACTS.values()},
         timeline=Markup(timeline.to_svg(record.index))  # noqa: S704 - every text in it is escaped where it is made
         if isinstance(record.index, Index) and record.index.turns and search is None else None,
-        reached=_reached(data), rounds=record.rounds, parts=record.parts, baseline=data.get("baseline"),
+        reached=_reached(data), rounds=record.rounds, parts=record.parts, gateways=data.get("gateways", ()),
+        baseline=data.get("baseline"),
     )
     return page
 
@@ -62,7 +63,7 @@ def environment() -> Environment:
 
 def _broken(record: Record) -> str:
     """What a failed run has broken, in words."""
-    found = [v for data in (record.data, *(part.data for part in record.parts.values())) for v in data.get("violations", ())]
+    found = [v for data in (record.data, *(part.data for part in record.below)) for v in data.get("violations", ())]
     broken = dict.fromkeys(v["contract"] for v in found if "accepted" not in v)
     names = [CONTRACTS[c].name.replace("_", " ") for c in CONTRACTS if c in broken]
     return f"Broken: {', '.join(names)}."

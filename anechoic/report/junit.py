@@ -24,19 +24,27 @@ def to_xml(record: Record) -> str:
     """The document. Accepted violations are skipped cases, as expected failures are; what is unknown or invalid is an error."""
     title = f"{record.data['coordinator']} at gateway {record.data['gateway']}"
     root = Xml.Element("testsuites", name=_clean(f"anechoic: {title}"))
-    told = {(v.contract, v.shape): "\n".join(story(index, v)) for index, v in record.told()}
-    if record.rounds:
-        _suite(root, RUN, title, record.data, [_round(r, record) for r in record.rounds], told)
-        for number, part in record.parts.items():
-            _plans(root, f"round {number}: ", title, part.data, told)
-    else:
-        _suite(root, RUN, title, record.data, [_sound(record.data)], told)
-        _plans(root, "", title, record.data, told)
+    for name, run in record.gateways.items():
+        _run(root, f"{name}: ", run)
+    if not record.gateways:
+        _run(root, "", record)
     for key in ("tests", "failures", "errors"):
         root.set(key, str(sum(int(suite.get(key, "0")) for suite in root)))
     root.set("time", f"{record.data.get('seconds', 0.0):.3f}")
     Xml.indent(root)
     return '<?xml version="1.0" encoding="utf-8"?>\n' + Xml.tostring(root, encoding="unicode") + "\n"
+
+
+def _run(root: Xml.Element, prefix: str, record: Record) -> None:
+    title = f"{record.data['coordinator']} at gateway {record.data['gateway']}"
+    told = {(v.contract, v.shape): "\n".join(story(index, v)) for index, v in record.told()}
+    if record.rounds:
+        _suite(root, prefix + RUN, title, record.data, [_round(r, record) for r in record.rounds], told)
+        for number, part in record.parts.items():
+            _plans(root, f"{prefix}round {number}: ", title, part.data, told)
+    else:
+        _suite(root, prefix + RUN, title, record.data, [_sound(record.data)], told)
+        _plans(root, prefix, title, record.data, told)
 
 
 def _plans(root: Xml.Element, prefix: str, title: str, data: Mapping[str, Any], told: dict[tuple[str, str], str]) -> None:
@@ -55,10 +63,10 @@ def _suite(
     suite = Xml.SubElement(
         root, "testsuite", name=_clean(name), tests=str(len(found)), failures=str(count["failed"]), errors=str(count["error"]),
         skipped=str(count["skipped"] + count["accepted"]),
-        time=f"{data.get('seconds', 0.0):.3f}" if name == RUN else "0.000",
+        time=f"{data.get('seconds', 0.0):.3f}" if found[0].plan == RUN else "0.000",
         timestamp=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S"), hostname=socket.gethostname(),
     )
-    if name == RUN:
+    if found[0].plan == RUN:
         properties = Xml.SubElement(suite, "properties")
         for key in ("coordinator", "gateway", "seed", "verdict", "exit_code", "safe", "live", "honest", "reproduce"):
             if data.get(key) is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,11 @@ from contracts.story import Source
 from fakes.history import HistoryError, read
 
 VERDICT, HISTORY, CAMPAIGN = "verdict.json", "history.jsonl", "chaos.json"
+THREE = ("safe", "live", "honest")
+WORST_FIRST = ("fail", "invalid", "unknown", "pass")
+"""Verdicts in the order in which one of them decides for several runs."""
+CODES = (1, 2, 3, 0)
+"""Their exit codes, in the same order."""
 
 
 class RecordError(ValueError):
@@ -22,12 +28,26 @@ class RecordError(ValueError):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Record:
-    """One run. `rounds` are the rounds of a chaos run; then `parts` are the records of those that did not pass."""
+    """One run. `rounds` are the rounds of a chaos run; then `parts` are the records of those that did not pass.
+
+    `gateways` are the runs at each profile where there were several; then the data is only what they come to together.
+    """
 
     data: Mapping[str, Any]
     index: Source | None = None
     rounds: Sequence[Mapping[str, Any]] = ()
     parts: Mapping[int, Record] = dataclasses.field(default_factory=dict)
+    gateways: Mapping[str, Record] = dataclasses.field(default_factory=dict)
+
+    @property
+    def runs(self) -> Sequence[Record]:
+        """The record of each gateway profile, or just this one."""
+        return list(self.gateways.values()) or [self]
+
+    @property
+    def below(self) -> Sequence[Record]:
+        """The records that this one is made of."""
+        return [*self.parts.values(), *self.gateways.values()]
 
     @property
     def first(self) -> tuple[Source, Violation] | None:
@@ -45,7 +65,7 @@ class Record:
                     kinds[violation] = violation
             yield from ((self.index, violation) for violation in kinds.values())
         seen: set[Violation] = set()
-        for index, violation in (told for part in self.parts.values() for told in part.told()):
+        for index, violation in (told for part in self.below for told in part.told()):
             if violation not in seen:
                 seen.add(violation)
                 yield index, violation
@@ -62,7 +82,47 @@ def load(folder: Path) -> Record:
     path = folder / VERDICT
     if not path.exists():
         raise RecordError(f"{folder} holds neither {VERDICT} nor {CAMPAIGN}; give the --report-dir of a run that has ended")
-    return Record(_object(path), _index(folder / HISTORY))
+    data = _object(path)
+    if rows := data.get("gateways"):
+        return Record(data, gateways={row["gateway"]: load(folder / row["gateway"]) for row in rows})
+    return Record(data, _index(folder / HISTORY))
+
+
+def refused(error: object, about: Mapping[str, Any]) -> Record:
+    """The record of a run that ended before there was anything to judge. `about` says what was to be run."""
+    reasons = [str(error)]
+    return Record({
+        "format_version": 1, "verdict": "invalid", "exit_code": 2, "contracts": [], "violations": [], "plans": [],
+        **about, "reasons": reasons, "unsound": reasons,
+    })
+
+
+def of_gateways(made: Mapping[str, Record], left: Sequence[str], reproduce: str) -> Record:
+    """The record of the same run at several gateway profiles; `left` are those that an interruption has left out."""
+    every = [record.data for record in made.values()]
+    counts: Counter[str] = Counter()
+    for data in every:
+        counts.update(data.get("counts", {}))
+    code = next(code for code in CODES if code in [data["exit_code"] for data in every])
+    verdict = _worst([data["verdict"] for data in every] + (["unknown"] if left else []))
+    row = ("verdict", *THREE, "exit_code", "counts")
+    whole = {
+        "format_version": 1, "verdict": verdict, "exit_code": 130 if left else code,
+        "coordinator": every[0]["coordinator"], "gateway": ", ".join(made), "seed": every[0]["seed"],
+        "seconds": round(sum(data.get("seconds", 0.0) for data in every), 1), "counts": dict(counts),
+        **{name: _worst([data[name] for data in every]) for name in THREE if all(name in data for data in every)},
+        "gateways": [
+            {"gateway": name, **{key: record.data[key] for key in row if key in record.data}} for name, record in made.items()
+        ],
+        "reproduce": reproduce,
+    }
+    if left:
+        whole["notes"] = [f"interrupted: not run, or not to the end, at gateway {', '.join(left)}"]
+    return Record(whole, gateways=made)
+
+
+def _worst(verdicts: Sequence[str]) -> str:
+    return next(verdict for verdict in WORST_FIRST if verdict in verdicts)
 
 
 def of_campaign(data: Mapping[str, Any], parts: Mapping[int, Record]) -> Record:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from anechoic.report.mermaid import to_mermaid
-from anechoic.report.record import Record
+from anechoic.report.record import THREE, Record
 from anechoic.report.sequence import diagram, short
 
 SIGNS = {"pass": "✅", "fail": "❌", "unknown": "❓", "invalid": "⚠️", "not_demanded": "⚪"}
@@ -25,13 +25,18 @@ def _parts(record: Record) -> Iterator[str]:
     data = record.data
     yield f"## anechoic: {_sign(data['verdict'])} (exit {data['exit_code']})"
     yield f"{code(data['coordinator'])} at gateway {code(data['gateway'])}, seed {code(data['seed'])}"
-    three = [name for name in ("safe", "live", "honest") if name in data]
+    three = [name for name in THREE if name in data and not record.gateways]
     if three:
         yield _table([name.upper() for name in three], [[_sign(data[name]) for name in three]])
     if counts := data.get("counts"):
         yield ", ".join(f"**{number}** {what.replace('_', ' ')}" for what, number in counts.items())
     for reason in [*data.get("notes", ()), *data.get("reasons", ())][:LISTED]:
         yield f"> {escape(reason)}"
+    if record.gateways:
+        yield _gateways(data["gateways"])
+        for run in record.runs:
+            yield from _parts(run)
+        return
     if "baseline" in data:
         yield _baseline(data["baseline"])
     yield from _first(record)
@@ -41,6 +46,16 @@ def _parts(record: Record) -> Iterator[str]:
     yield _folded("Fault plans", _plans(data))
     if data.get("reproduce"):
         yield f"Reproduce it:\n\n{fenced(data['reproduce'], 'sh')}"
+
+
+def _gateways(rows: Sequence[Mapping[str, Any]]) -> str:
+    return _table(
+        ["gateway", *(name.upper() for name in THREE), "verdict", "exit"],
+        [
+            [code(row["gateway"]), *(_sign(row.get(name, "")) for name in (*THREE, "verdict")), str(row["exit_code"])]
+            for row in rows
+        ],
+    )
 
 
 def _first(record: Record) -> Iterator[str]:

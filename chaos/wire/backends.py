@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import socket
 import time
 from pathlib import Path
@@ -13,7 +12,6 @@ from chaos.wire.logs import Logs
 from chaos.wire.settings import Settings
 from fakes.assistants.core import Core
 from fakes.assistants.endpoint import AssistantsEndpoint
-from fakes.exchange import Request
 from fakes.gateway.callbacks import CallbackPoster
 from fakes.gateway.core import GatewayCore
 from fakes.gateway.endpoint import GatewayEndpoint
@@ -22,7 +20,7 @@ from fakes.ids import Ids
 from fakes.llm.client import HttpGenerate
 from fakes.llm.router import LlmRouter
 from fakes.llm.serving import Serving
-from fakes.script import ASSISTANT
+from fakes.script import ASSISTANT, ASSISTANT_ID
 from fakes.server import Server, bind, port_of
 from fakes.skin import skin
 
@@ -66,8 +64,10 @@ class Backends:
         """Start the fake Assistants API and tool gateway; the id of the default assistant."""
         settings = self._settings
         self._generate = HttpGenerate(router_url)
+        core = Core(time.time, Ids(settings.seed, "assistants"))
+        core.create_assistant(ASSISTANT, ASSISTANT_ID)
         self.assistants = AssistantsEndpoint(
-            Core(time.time, Ids(settings.seed, "assistants")), self._history, self._nemesis, self._generate,
+            core, self._history, self._nemesis, self._generate,
             repeat_submit=settings.repeat_submit, poll_after_ms=round(settings.poll_interval * 1000),
         )
         self._nemesis.runs = self.assistants
@@ -78,8 +78,7 @@ class Backends:
         )
         await self._serve(self.assistants, "fake Assistants API", "assistants", list(instances))
         await self._serve(self.gateway, "fake tool gateway", "tool-gateway", list(instances))
-        reply = await self.assistants.handle(Request("POST", "/v1/assistants", body=json.dumps(ASSISTANT).encode()))
-        return str(json.loads(reply.body)["id"])
+        return ASSISTANT_ID
 
     def age(self, seconds: float) -> None:
         """Have the fakes forget what was over so long ago."""

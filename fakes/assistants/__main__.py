@@ -16,10 +16,7 @@ from fakes.llm.brain import complete
 from fakes.llm.client import HttpGenerate
 from fakes.remote.main import main, parser
 from fakes.remote.session import Part
-from fakes.script import ASSISTANT
-
-DEFAULT_ASSISTANT = "asst_anechoic"
-"""The id of the default assistant here: fixed, since whoever starts the coordinators has to know it before."""
+from fakes.script import ASSISTANT, ASSISTANT_ID
 
 
 async def make(
@@ -29,7 +26,7 @@ async def make(
     url = settings.get("llm_url")
     generate = HttpGenerate(url) if url else None
     core = Core(time.time, Ids(settings["seed"], "assistants"))
-    core.create_assistant(ASSISTANT, DEFAULT_ASSISTANT)
+    core.create_assistant(ASSISTANT, ASSISTANT_ID)
     endpoint = AssistantsEndpoint(
         core, history, nemesis, generate or _alone,
         repeat_submit=settings["repeat_submit"], poll_after_ms=settings.get("poll_after_ms"),
@@ -40,7 +37,7 @@ async def make(
         if generate is not None:
             await generate.aclose()
 
-    return Part("fake Assistants API", endpoint, close, {"assistant_id": DEFAULT_ASSISTANT}, runs=endpoint)
+    return Part("fake Assistants API", endpoint, close, {"assistant_id": ASSISTANT_ID}, runs=endpoint)
 
 
 async def _alone(body: dict[str, Any]) -> dict[str, Any]:
@@ -48,7 +45,7 @@ async def _alone(body: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    options = parser("fakes.assistants", f"The fake Assistants API, with one assistant, {DEFAULT_ASSISTANT}.", 8101)
+    options = parser("fakes.assistants", f"The fake Assistants API, with one assistant, {ASSISTANT_ID}.", 8101)
     options.add_argument("--llm-url", metavar="URL", help="of the LLM serving, without a path; left out: answers are made here")
     options.add_argument("--repeat-submit", default="400", choices=REPEAT_SUBMIT, help="what a repeat gets [default: 400]")
     sys.exit(main(options.parse_args(), make))

@@ -46,8 +46,8 @@ def written(tmp_path: Path, text: str, name: str = "anechoic.toml") -> Path:
 
 def test_what_is_written_stands_for_options(tmp_path: Path) -> None:
     """By the names of the options, and nothing that was not written."""
-    assert defaults.of(written(tmp_path, FULL), ["anechoic", "gate"]) == {
-        "gateway": "keyed", "plan": ["stale-polls"], "demand": "C1,C7", "turns": 7, "command": "python3 app.py",
+    assert defaults.of(written(tmp_path, FULL), "gate", ["anechoic", "gate"]) == {
+        "gateway": ["keyed"], "plan": ["stale-polls"], "demand": "C1,C7", "turns": 7, "command": "python3 app.py",
         "env": ["TOOL_TIMEOUT=2", "A=1"], "budget": "60s", "ready_timeout": 60.0, "turn_budget": 30.0, "quiesce": 20.0,
     }
 
@@ -55,8 +55,9 @@ def test_what_is_written_stands_for_options(tmp_path: Path) -> None:
 def test_the_command_line_says_what_is_tested_where_it_says_it(tmp_path: Path) -> None:
     """One way takes the place of another; a search draws its own plans."""
     file = written(tmp_path, FULL)
-    assert "command" not in defaults.of(file, ["anechoic", "gate", "--coordinator=hardened"])
-    assert "plan" not in defaults.of(file, ["anechoic", "gate", "--examples", "5"])
+    assert "command" not in defaults.of(file, "gate", ["anechoic", "gate", "--coordinator=hardened"])
+    assert "plan" not in defaults.of(file, "gate", ["anechoic", "gate", "--examples", "5"])
+    assert defaults.of(file, "chaos", ["anechoic", "chaos"])["gateway"] == "keyed"
 
 
 def test_a_table_of_pyproject_serves_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,7 +65,7 @@ def read(record: Record) -> Page:
             assert not name.startswith("on"), (tag, name)
             if name in ("src", "href", "data", "action", "xlink:href"):
                 assert value is not None
-                assert re.fullmatch(r"round-\d{4}/report\.html", value), (tag, name, value)
+                assert re.fullmatch(r"(round-\d{4}|[a-z-]+)/report\.html", value), (tag, name, value)
     style = text.split("<style>")[1].split("</style>")[0]
     assert "url(" not in style
     assert "@import" not in style
