@@ -141,5 +141,5 @@ class Run:
 def _family(pid: int) -> list[int]:
     try:
         return [pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))]
-    except psutil.Error:
+    except (psutil.Error, OSError):
         return []

@@ -71,7 +71,7 @@ class Usage:
                         times = process.cpu_times()
                         memory += process.memory_info().rss / 2**20
                         files += process.num_fds()
-                except psutil.Error:
+                except (psutil.Error, OSError):
                     continue
                 used = times.user + times.system
                 if before is not None:
