@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -441,5 +442,6 @@ def contracts(
 
 
 def main() -> None:
-    """The entry point `anechoic`."""
+    """The entry point `anechoic`. SIGINT interrupts it also where a shell's background job inherits it as ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     app()
