@@ -16,6 +16,8 @@ GROWTH = 1.6
 CLOSE = 1.1
 """The search ends when the rate that was not held is within this ratio of the one that was."""
 MOST_STEPS = 16
+DRAIN = 60.0
+"""Seconds that the turns of one step have to end before the next begins: what one leaves behind is not the next one's."""
 BACKLOG = 1.5
 """More open turns in the last third of a step than in its middle, by this ratio and some, are a backlog that grows."""
 
@@ -55,7 +57,7 @@ async def find(
         with measured(side):
             await side.stage(stage)
         phase = side.series.phases[-1]
-        await side.drain(search.seconds)
+        await side.drain(DRAIN)
         step = Step(rate, summary(side.series, [phase]), _why(side.series, phase, search))
         steps.append(step)
         if step.why is None:
