@@ -37,6 +37,19 @@ CONFIGURED = ("gate", "chaos", "serve")
 """The commands whose options a configuration can give."""
 EXITS = "Exit codes: 0 pass, 1 fail, 2 invalid (usage, configuration, fault not injected), 3 unknown (vacuous), 130 interrupted."
 
+Command = Annotated[str | None, typer.Option(help="The command line that starts one instance of yours.")]
+Url = Annotated[list[str] | None, typer.Option(help="Address of an instance that runs already (repeatable).")]
+Container = Annotated[list[str] | None, typer.Option(help="Name of a container in which an instance runs already, or a label K=V of all of them (repeatable); no other is touched.")]
+ContainerPort = Annotated[int | None, typer.Option(help="Where the coordinator listens inside its container.")]
+ProxyHost = Annotated[str, typer.Option(help="Address at which the proxies listen, which the coordinator's containers can reach.")]
+InstanceCount = Annotated[int | None, typer.Option(help="How many instances to start [default: 3].")]
+Env = Annotated[list[str] | None, typer.Option(help="K=V for the environment of the coordinator (repeatable).")]
+Coordinator = Annotated[str | None, typer.Option(help="A coordinator that comes with the harness.")]
+Gateway = Annotated[str, typer.Option(help="Gateway profile.")]
+InFlight = Annotated[int, typer.Option(help="How many conversations run at once.")]
+ReadyTimeout = Annotated[float, typer.Option(help="Seconds until an instance must be ready.")]
+BasePort = Annotated[int | None, typer.Option(help="First of the fixed ports of the proxies (3 for each instance).")]
+Store = Annotated[str, typer.Option(help="The coordinators' shared store: sqlite, redis (a server that the run starts), or redis://host:port/db.")]
 Seed = Annotated[int | None, typer.Option(help="Seed of ids, turns and faults; a fresh one is drawn and printed when left out.")]
 Toxiproxy = Annotated[
     str | None,
@@ -67,30 +80,30 @@ Examples:
 """)
 def gate(
     coordinator: Annotated[str | None, typer.Option(help="A coordinator that comes with the harness: as_deployed, hardened.")] = None,
-    command: Annotated[str | None, typer.Option(help="The command line that starts one instance of yours.")] = None,
-    url: Annotated[list[str] | None, typer.Option(help="Address of an instance that runs already (repeatable).")] = None,
-    container: Annotated[list[str] | None, typer.Option(help="Name of a container in which an instance runs already, or a label K=V of all of them (repeatable); no other is touched.")] = None,
-    container_port: Annotated[int | None, typer.Option(help="Where the coordinator listens inside its container.")] = None,
-    proxy_host: Annotated[str, typer.Option(help="Address at which the proxies listen, which the coordinator's containers can reach.")] = "127.0.0.1",
-    instances: Annotated[int | None, typer.Option(help="How many instances to start [default: 3].")] = None,
+    command: Command = None,
+    url: Url = None,
+    container: Container = None,
+    container_port: ContainerPort = None,
+    proxy_host: ProxyHost = "127.0.0.1",
+    instances: InstanceCount = None,
     gateway: Annotated[list[str] | None, typer.Option(help="Gateway profile: keyless, keyed, lookup, fenced (see `anechoic contracts`); several are run one after the other (repeatable) [default: keyless].")] = None,
     plan: Annotated[list[str] | None, typer.Option(help="Fault plan: a name, several joined by +, or a file (repeatable). "
                                                           "Left out: the built-in set, alone and in pairs.")] = None,
     turns: Annotated[int, typer.Option(help="How many turns to deliver.")] = 200,
     seed: Seed = None,
-    in_flight: Annotated[int, typer.Option(help="How many conversations run at once.")] = 32,
+    in_flight: InFlight = 32,
     toxiproxy: Toxiproxy = None,
-    env: Annotated[list[str] | None, typer.Option(help="K=V for the environment of the coordinator (repeatable).")] = None,
+    env: Env = None,
     setup_command: Annotated[str | None, typer.Option(help="Run this once, in the coordinator's environment, before it is started; servers that it leaves in the background are ended at the end.")] = None,
     teardown_command: Annotated[str | None, typer.Option(help="Run this at the end, whatever happened, when the coordinators have stopped.")] = None,
-    store: Annotated[str, typer.Option(help="The coordinators' shared store: sqlite, redis (a server that the run starts), or redis://host:port/db.")] = "sqlite",
+    store: Store = "sqlite",
     demand: Annotated[str | None, typer.Option(help="Contracts that must hold, such as C1,C7 or exactly_one_effect; "
                                                        "left out: all that the gateway profile makes possible.")] = None,
     repeat_submit: Annotated[str, typer.Option(help="What a second submit of the same outputs gets: 400, 200 or 409.")] = "400",
-    ready_timeout: Annotated[float, typer.Option(help="Seconds until an instance must be ready.")] = 60.0,
+    ready_timeout: ReadyTimeout = 60.0,
     turn_budget: Annotated[float, typer.Option(help="Seconds to wait for open turns before faults are healed.")] = 30.0,
     quiesce: Annotated[float, typer.Option(help="Seconds that the system has to come to rest after everything was healed; a turn still open then was never answered.")] = 20.0,
-    base_port: Annotated[int | None, typer.Option(help="First of the fixed ports of the proxies (3 for each instance).")] = None,
+    base_port: BasePort = None,
     world: Annotated[str | None, typer.Option(help="Where to search: simulation (virtual time, one process) or wire (real processes).")] = None,
     examples: Annotated[int | None, typer.Option(help="Search: draw so many cases instead of running plans [default in the simulation: 300].")] = None,
     max_time: Annotated[float | None, typer.Option(help="Search: seconds after which no further example is begun.")] = None,
@@ -131,15 +144,15 @@ Turns arrive whether or not those before have ended, and latency counts from whe
 {EXITS}
 """)
 def load(
-    coordinator: Annotated[str | None, typer.Option(help="A coordinator that comes with the harness.")] = None,
-    command: Annotated[str | None, typer.Option(help="The command line that starts one instance of yours.")] = None,
-    url: Annotated[list[str] | None, typer.Option(help="Address of an instance that runs already (repeatable).")] = None,
-    container: Annotated[list[str] | None, typer.Option(help="Name of a container in which an instance runs already, or a label K=V of all of them (repeatable); no other is touched.")] = None,
-    container_port: Annotated[int | None, typer.Option(help="Where the coordinator listens inside its container.")] = None,
-    proxy_host: Annotated[str, typer.Option(help="Address at which the proxies listen, which the coordinator's containers can reach.")] = "127.0.0.1",
+    coordinator: Coordinator = None,
+    command: Command = None,
+    url: Url = None,
+    container: Container = None,
+    container_port: ContainerPort = None,
+    proxy_host: ProxyHost = "127.0.0.1",
     against: Annotated[str | None, typer.Option(help="Another coordinator, a name or a command: both in turn in one run, with ratios of the first over it.")] = None,
-    instances: Annotated[int | None, typer.Option(help="How many instances to start [default: 3].")] = None,
-    gateway: Annotated[str, typer.Option(help="Gateway profile.")] = "keyless",
+    instances: InstanceCount = None,
+    gateway: Gateway = "keyless",
     rate: Annotated[float, typer.Option(help="Turns per second; with --find-max, where the search begins.")] = 10.0,
     users: Annotated[int | None, typer.Option(help="So many users who each wait for their turn to end before the next, instead of a rate: a closed loop, which hides stalls.")] = None,
     time: Annotated[str, typer.Option("--for", help="How long, warm-up and quiesce not counted: 60s, 5m.")] = "60s",
@@ -157,13 +170,13 @@ def load(
     master_port: Annotated[int, typer.Option(help="Where Locust's master listens for workers [default: any, or 5557 for workers from elsewhere].")] = 0,
     seed: Seed = None,
     toxiproxy: Toxiproxy = None,
-    env: Annotated[list[str] | None, typer.Option(help="K=V for the environment of the coordinator (repeatable).")] = None,
+    env: Env = None,
     setup_command: Annotated[str | None, typer.Option(help="Run this once before the coordinator is started.")] = None,
     teardown_command: Annotated[str | None, typer.Option(help="Run this at the end, whatever happened.")] = None,
-    store: Annotated[str, typer.Option(help="The coordinators' shared store: sqlite, redis, or redis://host:port/db.")] = "sqlite",
-    ready_timeout: Annotated[float, typer.Option(help="Seconds until an instance must be ready.")] = 60.0,
+    store: Store = "sqlite",
+    ready_timeout: ReadyTimeout = 60.0,
     quiesce: Annotated[float, typer.Option(help="Seconds that the system has to come to rest after everything was healed.")] = 20.0,
-    base_port: Annotated[int | None, typer.Option(help="First of the fixed ports of the proxies (3 for each instance).")] = None,
+    base_port: BasePort = None,
     report_dir: Annotated[Path | None, typer.Option(help="Folder for load.html, load.json, load.csv, history.jsonl and the logs of each process.")] = None,
 ) -> None:
     """Measure throughput and latency under load, healthy and broken, and judge the contracts over all of it."""
@@ -191,23 +204,23 @@ With --report-dir an interrupted run goes on where it stopped when the same comm
 {EXITS}
 """)
 def chaos(
-    coordinator: Annotated[str | None, typer.Option(help="A coordinator that comes with the harness.")] = None,
-    command: Annotated[str | None, typer.Option(help="The command line that starts one instance of yours.")] = None,
-    url: Annotated[list[str] | None, typer.Option(help="Address of an instance that runs already (repeatable).")] = None,
-    container: Annotated[list[str] | None, typer.Option(help="Name of a container in which an instance runs already, or a label K=V of all of them (repeatable); no other is touched.")] = None,
-    container_port: Annotated[int | None, typer.Option(help="Where the coordinator listens inside its container.")] = None,
-    proxy_host: Annotated[str, typer.Option(help="Address at which the proxies listen, which the coordinator's containers can reach.")] = "127.0.0.1",
-    instances: Annotated[int | None, typer.Option(help="How many instances to start [default: 3].")] = None,
-    gateway: Annotated[str, typer.Option(help="Gateway profile.")] = "keyless",
+    coordinator: Coordinator = None,
+    command: Command = None,
+    url: Url = None,
+    container: Container = None,
+    container_port: ContainerPort = None,
+    proxy_host: ProxyHost = "127.0.0.1",
+    instances: InstanceCount = None,
+    gateway: Gateway = "keyless",
     time: Annotated[str, typer.Option("--for", help="How long: 90s, 30m, 2h.")] = "10m",
     turns: Annotated[int, typer.Option(help="Turns in each round.")] = 100,
     seed: Seed = None,
-    in_flight: Annotated[int, typer.Option(help="How many conversations run at once.")] = 32,
+    in_flight: InFlight = 32,
     toxiproxy: Toxiproxy = None,
-    env: Annotated[list[str] | None, typer.Option(help="K=V for the environment of the coordinator (repeatable).")] = None,
+    env: Env = None,
     setup_command: Annotated[str | None, typer.Option(help="Run this before the coordinators of each round.")] = None,
     teardown_command: Annotated[str | None, typer.Option(help="Run this after the coordinators of each round.")] = None,
-    store: Annotated[str, typer.Option(help="The coordinators' shared store: sqlite, redis (a server that the run starts), or redis://host:port/db.")] = "sqlite",
+    store: Store = "sqlite",
     max_failures: Annotated[int, typer.Option(help="Stop after so many rounds that did not pass.")] = 3,
     only_round: Annotated[int | None, typer.Option(help="Run this round again, alone.")] = None,
     report_dir: ReportDir = None,
@@ -241,7 +254,7 @@ def replay(
     times: Annotated[int, typer.Option(help="How often to run it.")] = 1,
     coordinator: Annotated[str | None, typer.Option(help="The coordinator that is meant, to be sure; it must be the file's.")] = None,
     command: Annotated[str | None, typer.Option(help="The command that starts one instance, where the file was found with one.")] = None,
-    env: Annotated[list[str] | None, typer.Option(help="K=V for the environment of the coordinator (repeatable).")] = None,
+    env: Env = None,
     toxiproxy: Toxiproxy = None,
 ) -> None:
     """Run a counterexample again and say whether it still breaks the contract."""
@@ -373,7 +386,7 @@ Examples:
 Stop it with Ctrl-C.
 """)
 def serve(
-    gateway: Annotated[str, typer.Option(help="Gateway profile.")] = "keyless",
+    gateway: Gateway = "keyless",
     plan: Annotated[list[str] | None, typer.Option(help="Fault plan in force for every conversation (repeatable).")] = None,
     port: Annotated[int, typer.Option(help="Port of the Assistants API; the tool gateway has the next one, then the result "
                                            "callbacks. 0 takes free ports.")] = 8701,
@@ -431,7 +444,7 @@ Examples:
   anechoic contracts --gateway lookup --demand exactly_one_effect
 """)
 def contracts(
-    gateway: Annotated[str, typer.Option(help="Gateway profile.")] = "keyless",
+    gateway: Gateway = "keyless",
     demand: Annotated[str | None, typer.Option(help="Ask whether these contracts can be demanded, such as C1,C2.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
 ) -> None:

@@ -5,14 +5,21 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from typing import Any, NoReturn, TypeVar
 
 from fakes import loop
 
 PASS, FAIL, INVALID, UNKNOWN, INTERRUPTED = 0, 1, 2, 3, 130
 
+WORST_FIRST = (FAIL, INVALID, UNKNOWN, INTERRUPTED, PASS)
+
 T = TypeVar("T")
+
+
+def worst(codes: Iterable[int]) -> int:
+    """The code of several runs, or of several demands on one: a fail comes first, and a pass counts only where all are."""
+    return min(codes, key=WORST_FIRST.index)
 
 
 def say(message: object) -> None:

@@ -31,6 +31,7 @@ from contracts import verdict
 from contracts.document import to_json
 from contracts.profiles import demand
 from fakes.history import BudgetEnded, Event, History, InstanceReady, RunTold, ToolRequested, TurnPlanned, of_kind
+from fakes.whole import write_whole
 
 PROCESS_FAULTS = frozenset({"kill", "pause", "restart", "terminate"})
 
@@ -191,9 +192,7 @@ def plan_turns(gate: Gate) -> tuple[schedule.Schedule, list[str]]:
     if gate.schedule is not None:
         return gate.schedule, notes
     if gate.plans is not None:
-        for plan in gate.plans:
-            if (reason := unusable(plan, gate.settings)) is not None:
-                raise PlanError(f"plan {plan.name!r} {reason}, or leave the plan out")
+        check_usable(gate.plans, gate.settings)
         return schedule.rotate(gate.plans, gate.turns), notes
     chosen, left_out = usable_plans(gate.settings)
     if not gate.settings.coordinator.killable:
@@ -206,6 +205,13 @@ def usable_plans(settings: Settings) -> tuple[list[Plan], list[str]]:
     plans = builtin.default_set()
     usable = [plan for plan in plans if unusable(plan, settings) is None]
     return usable, [plan.name for plan in plans if plan not in usable and _kills(plan)]
+
+
+def check_usable(plans: Sequence[Plan], settings: Settings) -> None:
+    """Raises PlanError for the first plan that was asked for and cannot be carried out with these settings."""
+    for plan in plans:
+        if (reason := unusable(plan, settings)) is not None:
+            raise PlanError(f"plan {plan.name!r} {reason}, or leave the plan out")
 
 
 def unusable(plan: Plan, settings: Settings) -> str | None:
@@ -304,8 +310,5 @@ def _numbers(settings: Settings) -> dict[str, Any]:
 
 
 def write(path: Path, data: dict[str, Any]) -> None:
-    """Write JSON whole or not at all: written beside, then moved into place."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(".tmp")
-    beside.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    beside.replace(path)
+    """Write JSON whole or not at all."""
+    write_whole(path, json.dumps(data, indent=2, ensure_ascii=False) + "\n")

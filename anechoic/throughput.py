@@ -9,6 +9,7 @@ import platform
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from anechoic import exits
 from chaos.plan import Plan
 from contracts import verdict
 from contracts.document import to_json
@@ -25,7 +26,6 @@ EFFECTS = ("C1", "C7", "C11")
 """Contracts that a duplicate breaks: what `--max-duplicates` tolerates is a violation of one of these."""
 REACHED = 0.95
 """A rate counts as reached when so much of it ended while it was asked for, as far as chance allows."""
-_ORDER = (1, 2, 3, 130, 0)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -49,8 +49,9 @@ def document(run: Run, judgements: Sequence[Judgement], limits: Limits) -> dict[
     sides = [_side(side, judgement, run) for side, judgement in zip(run.sides, judgements, strict=True)]
     ratios = _ratios(run)
     held = _held(sides, ratios, limits, len(run.sides) == 2)
-    notes = [*(_unreached(run)), *([run.broke] if run.broke else [])]
-    code = _exit_code(run, judgements[0], sides[0], held, limits, bool(_unreached(run)))
+    unreached = _unreached(run)
+    notes = [*unreached, *([run.broke] if run.broke else [])]
+    code = _exit_code(run, judgements[0], sides[0], held, limits, bool(unreached))
     return {
         "format_version": FORMAT_VERSION,
         "exit_code": code,
@@ -61,7 +62,7 @@ def document(run: Run, judgements: Sequence[Judgement], limits: Limits) -> dict[
         "streams": load.order.streams, "workers": load.order.workers,
         "machine": {"cores": os.cpu_count(), "python": platform.python_version(), "system": platform.system()},
         "sides": sides,
-        "ratios": [{**dataclasses.asdict(r)} for r in ratios],
+        "ratios": [dataclasses.asdict(r) for r in ratios],
         "ceiling": _ceiling(run),
         "limits": held,
         "usage": {name: role.to_json() for name, role in run.usage.roles.items()},
@@ -104,7 +105,7 @@ def _phase(series: Series, phase: Phase) -> dict[str, Any]:
     figures = summary(series, [phase])
     end = min(phase.end, len(series.slots) * SLOT)
     return {
-        "kind": phase.kind, "plan": phase.plan, "start": round(phase.start, 2), "end": round(end, 2),
+        "name": phase.name, "kind": phase.kind, "plan": phase.plan, "start": round(phase.start, 2), "end": round(end, 2),
         "calm": None if phase.calm is None else round(phase.calm, 2), **figures.to_json(),
         "most_open": max((slot.open for slot in series.between(phase.start, end)), default=0),
     }
@@ -231,6 +232,6 @@ def _exit_code(
         codes.append(2)
     if unreached or (run.load.search is not None and not any(step.why is None for step in run.steps)):
         codes.append(3)
-    return min(codes, key=_ORDER.index)
+    return exits.worst(codes)
 
 

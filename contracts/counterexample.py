@@ -16,6 +16,7 @@ from chaos.words import unknown
 from contracts.case import Case, CaseError
 from contracts.catalogue import CONTRACTS
 from contracts.result import Violation
+from fakes.whole import write_whole
 
 FORMAT_VERSION = 1
 WORLDS = ("simulation", "wire")
@@ -79,10 +80,7 @@ class Counterexample:
 
     def save(self, path: Path) -> None:
         """Write the file, whole or not at all."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_suffix(".tmp")
-        beside.write_text(readable(self.to_json()) + "\n", encoding="utf-8")
-        beside.replace(path)
+        write_whole(path, readable(self.to_json()) + "\n")
 
     @classmethod
     def load(cls, path: Path) -> Counterexample:

@@ -36,7 +36,8 @@ class Verdict(enum.StrEnum):
     INVALID = "invalid"
 
 
-_WORST_FIRST = (Verdict.FAIL, Verdict.INVALID, Verdict.UNKNOWN, Verdict.PASS)
+WORST_FIRST = (Verdict.FAIL, Verdict.INVALID, Verdict.UNKNOWN, Verdict.PASS)
+"""In the order in which one of several decides."""
 _EXIT_CODES = {Verdict.PASS: 0, Verdict.FAIL: 1, Verdict.INVALID: 2, Verdict.UNKNOWN: 3}
 
 
@@ -220,7 +221,7 @@ def _verdict(which: str, results: Sequence[Result], flaws: Flaws) -> Verdict:
 
 
 def _worst(verdicts: Collection[Verdict]) -> Verdict:
-    return next(v for v in _WORST_FIRST if v in verdicts)
+    return next(v for v in WORST_FIRST if v in verdicts)
 
 
 def unreadable(error: Exception, terms: Terms, rules: Sequence[tuple[str, bool]]) -> Judgement:

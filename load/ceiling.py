@@ -1,4 +1,4 @@
-"""The highest rate that a coordinator holds: doubled until it does not, then halved in between."""
+"""The highest rate that a coordinator holds: raised until it does not, then closed in upon."""
 
 from __future__ import annotations
 

@@ -8,7 +8,6 @@ import dataclasses
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -18,6 +17,7 @@ from typing import IO, Any
 
 from chaos.wire.errors import WireError
 from chaos.wire.keeper import Keeper
+from chaos.wire.ports import free_port
 
 READY = 90.0
 """Seconds within which every stream has to be there; with workers on other machines that includes their start."""
@@ -116,7 +116,7 @@ class Locust:
         order = self._order
         self._log.parent.mkdir(parents=True, exist_ok=True)
         self._keeper = Keeper()
-        port = order.bind[1] or (_free_port() if order.workers else 0)
+        port = order.bind[1] or (free_port(set()) if order.workers else 0)
         said = {
             "host": ",".join(order.urls), "shape": order.shape, "streams": order.streams, "workers": order.workers,
             "bind_host": order.bind[0], "bind_port": port, "options": dict(order.options), "stop_timeout": order.stop_timeout,
@@ -196,9 +196,3 @@ class Locust:
     def _words(self) -> str:
         lines = self._log.read_text(errors="replace").splitlines() if self._log.exists() else []
         return "\n".join(["  its last lines:", *(f"    | {line}" for line in lines[-12:])])
-
-
-def _free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return int(listening.getsockname()[1])

@@ -79,7 +79,7 @@ class Side:
         self.settings = settings
         self.label = settings.coordinator.label
         self.role = role
-        self.plans = list({plan.name: plan for plan in plans}.values())
+        self.plans = plans
         self.series = Series(time.time())
         self.tally = Tally()
         self.http: list[dict[str, Any]] = []

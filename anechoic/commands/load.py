@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import importlib.util
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
+import io
+from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from anechoic import exits, throughput
 from anechoic.budget import NoDuration, seconds_of
 from anechoic.commands import options
-from anechoic.gate import unusable, write
+from anechoic.gate import check_usable, write
 from anechoic.report import load_console
 from anechoic.report.console import terminal
 from anechoic.report.load_html import to_html
@@ -25,12 +24,13 @@ from chaos.toxiproxy.client import ToxiproxyError
 from chaos.wire.errors import WireError
 from chaos.wire.settings import Coordinator, Settings, by_command, by_name, reference_coordinators
 from chaos.words import unknown
+from fakes.whole import write_whole
 from load.arrivals import KINDS
 from load.ceiling import Search
 from load.process import Order
 from load.run import Load, Run
 from load.shapes import SHAPES
-from load.timetable import WARM_UP, Stage, TooShort, timetable
+from load.timetable import Stage, TooShort, timetable
 
 DEFAULT_P95 = 1000.0
 """Milliseconds that --find-max holds where --max-p95 does not say."""
@@ -91,9 +91,9 @@ def run(
 
 def _go(asked: Load, limits: throughput.Limits, report_dir: Path | None) -> int:
     out = terminal()
-    with _folder(report_dir) as folder:
+    with nullcontext(report_dir) if report_dir else TemporaryDirectory(prefix="anechoic-load-") as folder:
         with load_console.LoadConsole() as console:
-            going = Run(asked, console, folder)
+            going = Run(asked, console, Path(folder))
             try:
                 exits.run(going.go())
             except (WireError, ToxiproxyError) as error:
@@ -108,10 +108,8 @@ def _go(asked: Load, limits: throughput.Limits, report_dir: Path | None) -> int:
         data = throughput.document(going, judgements, limits)
         if report_dir is not None:
             write(report_dir / "load.json", data)
-            _csv(report_dir / "load.csv", data)
-            beside = report_dir / "load.tmp"
-            beside.write_text(to_html(data), encoding="utf-8")
-            beside.replace(report_dir / "load.html")
+            write_whole(report_dir / "load.csv", _csv(data))
+            write_whole(report_dir / "load.html", to_html(data))
         load_console.report(out, data)
     code: int = data["exit_code"]
     return code
@@ -127,9 +125,7 @@ def _other(text: str, settings: Settings) -> Coordinator:
 def _plans(texts: list[str], settings: Settings) -> list[Plan]:
     """The plans of the fault windows, in order; the incident where none is given, nothing for `none`."""
     chosen = [builtin.find(text) for text in texts or ["incident"]]
-    for plan in chosen:
-        if (reason := unusable(plan, settings)) is not None:
-            raise PlanError(f"plan {plan.name!r} {reason}, or leave the plan out")
+    check_usable(chosen, settings)
     return [plan for plan in chosen if plan.rules]
 
 
@@ -138,34 +134,19 @@ def _course(
 ) -> tuple[list[Stage], Search | None]:
     if not find_max:
         return timetable(seconds, rate, plans, sides), None
-    return [Stage("warm-up", WARM_UP, rate)], Search(rate, max(STEP, seconds / 10), (max_p95 or DEFAULT_P95) / 1000)
+    return [], Search(rate, max(STEP, seconds / 10), (max_p95 or DEFAULT_P95) / 1000)
 
 
-@contextlib.contextmanager
-def _folder(given: Path | None) -> Iterator[Path]:
-    """Where histories go: the report directory, or a temporary one that is removed."""
-    if given is not None:
-        yield given
-        return
-    made = Path(tempfile.mkdtemp(prefix="anechoic-load-"))
-    try:
-        yield made
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
-
-
-def _csv(path: Path, data: Mapping[str, Any]) -> None:
-    """The series as a table, a row for each half second of each coordinator; written whole or not at all."""
+def _csv(data: Mapping[str, Any]) -> str:
+    """The series as a table, a row for each half second of each coordinator."""
     names = ("due", "ended", "dropped", "failed", "open", "p50_ms", "p95_ms")
-    beside = path.with_suffix(".tmp")
-    with beside.open("w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file)
-        rows.writerow(["coordinator", "second", "phase", *names])
-        for side in data["sides"]:
-            series = side["series"]
-            for number, values in enumerate(zip(*(series[name] for name in names), strict=True)):
-                at = number * series["slot"]
-                phase = next((p for p in reversed(side["phases"]) if p["start"] <= at < p["end"]), None)
-                said = "" if phase is None else phase["kind"] if phase["plan"] is None else f"{phase['kind']}: {phase['plan']}"
-                rows.writerow([side["coordinator"], at, said, *("" if v is None else v for v in values)])
-    os.replace(beside, path)
+    text = io.StringIO(newline="")
+    rows = csv.writer(text)
+    rows.writerow(["coordinator", "second", "phase", *names])
+    for side in data["sides"]:
+        series = side["series"]
+        for number, values in enumerate(zip(*(series[name] for name in names), strict=True)):
+            at = number * series["slot"]
+            said = next((p["name"] for p in reversed(side["phases"]) if p["start"] <= at < p["end"]), "")
+            rows.writerow([side["coordinator"], at, said, *("" if v is None else v for v in values)])
+    return text.getvalue()

@@ -184,8 +184,8 @@ def report(out: Rich, data: dict[str, Any], judgement: Judgement, notes: list[st
         f"{counts['duplicates']} duplicates, {counts['lost']} lost, {counts['unattributed']} unattributed"
     )
     baseline(out, data)
-    three = "   ".join(f"{name.upper()} {_coloured(data[name])}" for name in THREE)
-    out.print(f"{three}   verdict [bold]{_coloured(data['verdict'])}[/bold] (exit {data['exit_code']})")
+    three = "   ".join(f"{name.upper()} {coloured(data[name])}" for name in THREE)
+    out.print(f"{three}   verdict [bold]{coloured(data['verdict'])}[/bold] (exit {data['exit_code']})")
     if data["reproduce"]:
         out.print(f"reproduce: {escape(data['reproduce'])}")
 
@@ -196,12 +196,12 @@ def gateways(out: Rich, data: Mapping[str, Any]) -> None:
     for column in ("gateway", "SAFE", "LIVE", "HONEST", "verdict", "exit"):
         table.add_column(column, no_wrap=True)
     for row in data["gateways"]:
-        said = [_coloured(row[name]) if name in row else "" for name in (*THREE, "verdict")]
+        said = [coloured(row[name]) if name in row else "" for name in (*THREE, "verdict")]
         table.add_row(row["gateway"], *said, str(row["exit_code"]))
     out.print(Padding(table, (1, 0)), soft_wrap=False)
     for note in data.get("notes", ()):
         out.print(f"note: {escape(note)}")
-    out.print(f"verdict [bold]{_coloured(data['verdict'])}[/bold] (exit {data['exit_code']})")
+    out.print(f"verdict [bold]{coloured(data['verdict'])}[/bold] (exit {data['exit_code']})")
 
 
 def baseline(out: Rich, data: Mapping[str, Any]) -> None:
@@ -229,7 +229,7 @@ def _contracts(out: Rich, data: dict[str, Any]) -> None:
     table.add_column("", overflow="fold")
     for row in data["contracts"]:
         table.add_row(
-            row["id"], row["name"], _coloured(row["status"]), str(row["checked"]), str(row["violations"] or ""),
+            row["id"], row["name"], coloured(row["status"]), str(row["checked"]), str(row["violations"] or ""),
             escape(row.get("note", "")),
         )
     out.print(Padding(table, (1, 0)), soft_wrap=False)
@@ -248,5 +248,6 @@ def reached(out: Rich, counts: Mapping[str, int]) -> None:
         out.print(f"  {sum(tools.values()):>5}  {escape(what)}" + (f" [dim]({escape(on)})[/dim]" if on else ""))
 
 
-def _coloured(status: str) -> str:
+def coloured(status: str) -> str:
+    """The word of a status, in its colour, as Rich's markup."""
     return f"[{COLOURS[status]}]{status}[/{COLOURS[status]}]"

@@ -13,6 +13,7 @@ from anechoic.report.html import to_html
 from anechoic.report.junit import to_xml
 from anechoic.report.record import Record, refused
 from anechoic.report.summary import to_markdown
+from fakes.whole import write_whole
 
 JUNIT, PAGE = "junit.xml", "report.html"
 
@@ -42,21 +43,13 @@ class Reports:
     def keep(self, record: Record) -> None:
         """Write the files alone. Raises OSError."""
         if self.folder is not None:
-            _write(self.folder / JUNIT, to_xml(record))
-            _write(self.folder / PAGE, to_html(record))
+            write_whole(self.folder / JUNIT, to_xml(record))
+            write_whole(self.folder / PAGE, to_html(record))
         if self.junit is not None:
-            _write(self.junit, to_xml(record))
+            write_whole(self.junit, to_xml(record))
         if self.summary is not None:
-            _write(self.summary, to_markdown(record))
+            write_whole(self.summary, to_markdown(record))
 
     def refused(self, error: object, about: Mapping[str, Any]) -> None:
         """Report a run that ended before there was anything to judge. `about` says what was to be run."""
         self.write(refused(error, about))
-
-
-def _write(path: Path, text: str) -> None:
-    """Whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(path.name + ".tmp")
-    beside.write_text(text, encoding="utf-8")
-    beside.replace(path)

@@ -15,7 +15,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from anechoic.report.console import COLOURS
+from anechoic.report.console import coloured
+from anechoic.report.record import THREE
 from load.measure import SLOT, Phase, Summary, summary
 from load.side import Observer, Side
 from load.timetable import Stage
@@ -162,7 +163,7 @@ def report(out: Rich, data: Mapping[str, Any]) -> None:
     """Print load.json for people."""
     heading(out, data)
     for side in data["sides"]:
-        _side(out, side, data)
+        _side(out, side, searched=data["ceiling"] is not None)
     for found in data["ratios"]:
         out.print(
             f"[bold]{found['name']}[/bold] of {escape(data['coordinator'])} over {escape(data['against'])}: "
@@ -181,16 +182,15 @@ def report(out: Rich, data: Mapping[str, Any]) -> None:
         out.print(f"reproduce: {escape(data['reproduce'])}")
 
 
-def _side(out: Rich, side: Mapping[str, Any], data: Mapping[str, Any]) -> None:
+def _side(out: Rich, side: Mapping[str, Any], *, searched: bool) -> None:
     table = _table(side["coordinator"])
     for phase in _merged(side["phases"]):
-        name = phase["kind"] if phase["plan"] is None else f"{phase['kind']}: {phase['plan']}"
         table.add_row(
-            name, f"{phase['asked']:.1f}", f"{phase['throughput']:.1f}",
+            phase["name"], f"{phase['asked']:.1f}", f"{phase['throughput']:.1f}",
             *("-" if phase[f"{p}_ms"] is None else f"{phase[f'{p}_ms']:.0f}" for p in ("p50", "p95", "p99")),
             str(phase["dropped"] or ""), str(phase["failed"] or ""),
         )
-    if data["ceiling"] is None:
+    if not searched:
         out.print(Padding(table, (1, 0)), soft_wrap=False)
     for recovery in side["recoveries"]:
         after = "did not recover" if recovery["seconds"] is None else f"recovered within {recovery['seconds']:.1f} s"
@@ -209,8 +209,8 @@ def _side(out: Rich, side: Mapping[str, Any], data: Mapping[str, Any]) -> None:
         out.print(f"  ... {len(found['violations']) - 3} more violations")
     for reason in found.get("reasons", []):
         out.print(f"note: {escape(reason)}")
-    words = "   ".join(f"{name.upper()} {_coloured(found[name])}" for name in ("safe", "live", "honest"))
-    out.print(f"{words}   verdict [bold]{_coloured(found['verdict'])}[/bold]\n")
+    words = "   ".join(f"{name.upper()} {coloured(found[name])}" for name in THREE)
+    out.print(f"{words}   verdict [bold]{coloured(found['verdict'])}[/bold]\n")
 
 
 def _merged(phases: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -234,6 +234,3 @@ def _ceiling(out: Rich, found: Mapping[str, Any]) -> None:
     said = "none of these rates was held" if rate is None else f"highest rate held: [bold]{rate:g} turns/s[/bold]"
     out.print(f"{said} [dim](p95 of {found['max_p95_ms']:.0f} ms at most, no backlog, nothing dropped)[/dim]")
 
-
-def _coloured(status: str) -> str:
-    return f"[{COLOURS[status]}]{status}[/{COLOURS[status]}]"

@@ -9,17 +9,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from anechoic import exits
 from contracts.index import Index
 from contracts.result import Violation
 from contracts.story import Source
+from contracts.verdict import WORST_FIRST
 from fakes.history import HistoryError, read
 
 VERDICT, HISTORY, CAMPAIGN = "verdict.json", "history.jsonl", "chaos.json"
 THREE = ("safe", "live", "honest")
-WORST_FIRST = ("fail", "invalid", "unknown", "pass")
-"""Verdicts in the order in which one of them decides for several runs."""
-CODES = (1, 2, 3, 0)
-"""Their exit codes, in the same order."""
+"""The verdicts that stand beside each other."""
 
 
 class RecordError(ValueError):
@@ -103,7 +102,7 @@ def of_gateways(made: Mapping[str, Record], left: Sequence[str], reproduce: str)
     counts: Counter[str] = Counter()
     for data in every:
         counts.update(data.get("counts", {}))
-    code = next(code for code in CODES if code in [data["exit_code"] for data in every])
+    code = exits.worst(data["exit_code"] for data in every)
     verdict = _worst([data["verdict"] for data in every] + (["unknown"] if left else []))
     row = ("verdict", *THREE, "exit_code", "counts")
     whole = {
@@ -122,7 +121,7 @@ def of_gateways(made: Mapping[str, Record], left: Sequence[str], reproduce: str)
 
 
 def _worst(verdicts: Sequence[str]) -> str:
-    return next(verdict for verdict in WORST_FIRST if verdict in verdicts)
+    return str(next(verdict for verdict in WORST_FIRST if verdict in verdicts))
 
 
 def of_campaign(data: Mapping[str, Any], parts: Mapping[int, Record]) -> Record:

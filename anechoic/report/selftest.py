@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from anechoic.selftest import FAIL, GATEWAYS, INVALID, PASS, Cell, SelftestError, Subject, summary
+from fakes.whole import write_whole
 
 
 def progress(cell: Cell, left: int) -> str:
@@ -88,9 +89,7 @@ def around(path: Path) -> tuple[str, str]:
 def write(path: Path, table_of: str) -> None:
     """Put the table between its two marks in a document."""
     before, after = around(path)
-    beside = path.with_suffix(".tmp")
-    beside.write_text(f"{before}{BEGIN}\n{table_of}\n{END}{after}", encoding="utf-8")
-    beside.replace(path)
+    write_whole(path, f"{before}{BEGIN}\n{table_of}\n{END}{after}")
 
 
 def _cell(cell: Cell | None) -> str:
