@@ -103,7 +103,8 @@ class Lab:
         for server in self._servers:
             server.close()
         for writer in self._writers:
-            writer.transport.abort()
+            if not writer.is_closing():  # aborting what has closed fails in CPython 3.11
+                writer.transport.abort()
         await asyncio.sleep(0.01)
 
 
