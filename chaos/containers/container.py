@@ -100,10 +100,19 @@ class Container:
             await self._end(self.engine.api.stop, self.id, timeout=round(patience))
         return self.code != 137
 
-    async def pause(self) -> None:
-        """Freeze it."""
-        await self.engine.call(self.engine.api.pause, self.id)
-        self.paused = True
+    async def pause(self) -> bool:
+        """Freeze it; False when it ended before that, or is being frozen already. Raises EngineError."""
+        if self.paused:
+            return False
+        self.paused = True  # from here on no other fault takes it for one that runs
+        try:
+            await self.engine.call(self.engine.api.pause, self.id)
+        except EngineError:
+            self.paused = False
+            if (await self.inspect())["State"]["Running"]:
+                raise
+            return False
+        return True
 
     async def resume(self) -> None:
         """Let it go on."""

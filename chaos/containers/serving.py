@@ -87,7 +87,8 @@ class ContainerServing(Serving):
     async def pause(self, which: int | str, seconds: float) -> None:
         """Freeze one replica for `seconds`; returns when it goes on."""
         container = self._containers[self._find(which).name]
-        await container.pause()
+        if not await container.pause():
+            return
         try:
             await asyncio.sleep(seconds)
         finally:

@@ -68,8 +68,8 @@ class Unit(Protocol):
         """A graceful stop, a crash after `patience` seconds; False when the latter was needed."""
         ...
 
-    async def pause(self) -> None:
-        """Have it stand still."""
+    async def pause(self) -> bool:
+        """Have it stand still; False when it has ended, or stands still already."""
         ...
 
     async def resume(self) -> None:

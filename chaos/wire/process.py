@@ -97,10 +97,13 @@ class Process:
         await self.kill()
         return graceful
 
-    async def pause(self) -> None:
-        """SIGSTOP to the group."""
+    async def pause(self) -> bool:
+        """SIGSTOP to the group; False when it has ended, or stands still already."""
+        if self.paused or not self.up:
+            return False
         self._signal(signal.SIGSTOP)
         self.paused = True
+        return True
 
     async def resume(self) -> None:
         """SIGCONT to the group."""

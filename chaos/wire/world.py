@@ -77,11 +77,12 @@ class WireWorld:
         return heal
 
     async def _pause(self, chosen: list[Instance], seconds: float) -> Done:
-        processes = [i.process for i in chosen if i.process is not None]
-        if not processes:
+        given = [i.process for i in chosen if i.process is not None]
+        if not given:
             raise OSError("an instance that was not started by this run cannot be paused")
-        for process in processes:
-            await process.pause()
+        processes = [process for process in given if await process.pause()]
+        if not processes:
+            raise Moot("the instance went down by itself")
 
         async def heal() -> str:
             for process in processes:
@@ -109,7 +110,8 @@ class WireWorld:
         if not process.up or process.paused:
             raise Moot("the store is down or paused already")
         if fault == "pause":
-            await process.pause()
+            if not await process.pause():
+                raise Moot("the store went down by itself")
 
             async def resume() -> str:
                 await process.resume()

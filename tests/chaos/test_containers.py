@@ -71,7 +71,7 @@ def test_each_fault_is_seen_from_outside_and_a_bystander_is_never_touched(boxes:
             assert (container.code, state(mine)["OOMKilled"]) == (137, True)
             await container.start()
             assert json.loads(sh("docker", "inspect", mine).stdout)[0]["HostConfig"]["Memory"] == 128 * 1024 * 1024
-            await container.pause()
+            assert sorted(await asyncio.gather(container.pause(), container.pause())) == [False, True]
             assert state(mine)["Paused"]
             await container.resume()
             assert not state(mine)["Paused"]
@@ -81,6 +81,7 @@ def test_each_fault_is_seen_from_outside_and_a_bystander_is_never_touched(boxes:
             assert list(json.loads(sh("docker", "inspect", mine).stdout)[0]["NetworkSettings"]["Networks"]) == networks.split(", ")
             await container.kill()
             assert (container.code, state(mine)["OOMKilled"]) == (137, False)
+            assert not await container.pause(), "what has ended cannot be paused, and that is no failure of the engine"
             await container.start()
             await asyncio.sleep(1)  # its handler is there by then
             assert await container.terminate(5)
