@@ -25,7 +25,7 @@ def configured(
     context: typer.Context,
     config: Annotated[Path | None, typer.Option(help="Configuration to use instead of the anechoic.toml of the current folder.")] = None,
 ) -> None:
-    """What a configuration says stands for options of gate, chaos and serve; the command line overrides it."""
+    """What a configuration says stands for options of gate, chaos, load and serve; the command line overrides it."""
     if context.invoked_subcommand in CONFIGURED and not {"-h", "--help"} & set(sys.argv):
         from anechoic.commands import defaults
 
@@ -33,7 +33,7 @@ def configured(
     context.obj = config
 
 
-CONFIGURED = ("gate", "chaos", "serve")
+CONFIGURED = ("gate", "chaos", "load", "serve")
 """The commands whose options a configuration can give."""
 EXITS = "Exit codes: 0 pass, 1 fail, 2 invalid (usage, configuration, fault not injected), 3 unknown (vacuous), 130 interrupted."
 
@@ -42,9 +42,10 @@ Url = Annotated[list[str] | None, typer.Option(help="Address of an instance that
 Container = Annotated[list[str] | None, typer.Option(help="Name of a container in which an instance runs already, or a label K=V of all of them (repeatable); no other is touched.")]
 ContainerPort = Annotated[int | None, typer.Option(help="Where the coordinator listens inside its container.")]
 ProxyHost = Annotated[str, typer.Option(help="Address at which the proxies listen, which the coordinator's containers can reach.")]
-InstanceCount = Annotated[int | None, typer.Option(help="How many instances to start [default: 3].")]
+InstanceCount = Annotated[int | None, typer.Option(help="How many instances to start [default: 3, or all that run already].")]
 Env = Annotated[list[str] | None, typer.Option(help="K=V for the environment of the coordinator (repeatable).")]
 Coordinator = Annotated[str | None, typer.Option(help="A coordinator that comes with the harness.")]
+Tools = Annotated[str | None, typer.Option(help="How its tool calls are answered, sync or async [default: as GET /healthz says].")]
 Gateway = Annotated[str, typer.Option(help="Gateway profile.")]
 InFlight = Annotated[int, typer.Option(help="How many conversations run at once.")]
 ReadyTimeout = Annotated[float, typer.Option(help="Seconds until an instance must be ready.")]
@@ -93,6 +94,7 @@ def gate(
     seed: Seed = None,
     in_flight: InFlight = 32,
     toxiproxy: Toxiproxy = None,
+    tools: Tools = None,
     env: Env = None,
     setup_command: Annotated[str | None, typer.Option(help="Run this once, in the coordinator's environment, before it is started; servers that it leaves in the background are ended at the end.")] = None,
     teardown_command: Annotated[str | None, typer.Option(help="Run this at the end, whatever happened, when the coordinators have stopped.")] = None,
@@ -122,7 +124,7 @@ def gate(
     do.run(
         coordinator=coordinator, command=command, url=url or [], container=container or [],
         container_port=container_port, proxy_host=proxy_host, instances=instances, gateway=gateway or [], plans=plan or [],
-        turns=turns, seed=seed, in_flight=in_flight, toxiproxy=toxiproxy, env=env or [], setup_command=setup_command,
+        turns=turns, seed=seed, in_flight=in_flight, toxiproxy=toxiproxy, tools=tools, env=env or [], setup_command=setup_command,
         teardown_command=teardown_command, store=store, demand=demand, repeat_submit=repeat_submit, ready_timeout=ready_timeout,
         turn_budget=turn_budget, quiesce=quiesce, base_port=base_port, report_dir=report_dir, junit=junit, summary=summary, baseline=baseline,
         update_baseline=update_baseline, budget=budget, world=world, examples=examples, max_time=max_time,
@@ -170,6 +172,7 @@ def load(
     master_port: Annotated[int, typer.Option(help="Where Locust's master listens for workers [default: any, or 5557 for workers from elsewhere].")] = 0,
     seed: Seed = None,
     toxiproxy: Toxiproxy = None,
+    tools: Tools = None,
     env: Env = None,
     setup_command: Annotated[str | None, typer.Option(help="Run this once before the coordinator is started.")] = None,
     teardown_command: Annotated[str | None, typer.Option(help="Run this at the end, whatever happened.")] = None,
@@ -188,8 +191,8 @@ def load(
         shape=shape, arrivals=arrivals, in_flight=in_flight, plans=plan or [], share=share, find_max=find_max,
         max_p95=max_p95, max_throughput_loss=max_throughput_loss, max_duplicates=max_duplicates, processes=processes,
         remote_workers=remote_workers, master_port=master_port or (5557 if remote_workers else 0), seed=seed,
-        toxiproxy=toxiproxy, env=env or [], setup_command=setup_command, teardown_command=teardown_command, store=store,
-        ready_timeout=ready_timeout, quiesce=quiesce, base_port=base_port, report_dir=report_dir,
+        toxiproxy=toxiproxy, tools=tools, env=env or [], setup_command=setup_command, teardown_command=teardown_command,
+        store=store, ready_timeout=ready_timeout, quiesce=quiesce, base_port=base_port, report_dir=report_dir,
     )
 
 
@@ -217,6 +220,7 @@ def chaos(
     seed: Seed = None,
     in_flight: InFlight = 32,
     toxiproxy: Toxiproxy = None,
+    tools: Tools = None,
     env: Env = None,
     setup_command: Annotated[str | None, typer.Option(help="Run this before the coordinators of each round.")] = None,
     teardown_command: Annotated[str | None, typer.Option(help="Run this after the coordinators of each round.")] = None,
@@ -234,7 +238,7 @@ def chaos(
     do.run(
         coordinator=coordinator, command=command, url=url or [], container=container or [],
         container_port=container_port, proxy_host=proxy_host, instances=instances, gateway=gateway, time=time, turns=turns,
-        seed=seed, in_flight=in_flight, toxiproxy=toxiproxy, env=env or [], setup_command=setup_command,
+        seed=seed, in_flight=in_flight, toxiproxy=toxiproxy, tools=tools, env=env or [], setup_command=setup_command,
         teardown_command=teardown_command, store=store, max_failures=max_failures, only_round=only_round, report_dir=report_dir,
         junit=junit, summary=summary, baseline=baseline,
     )
@@ -432,7 +436,7 @@ def plans(
     as_json: Annotated[bool, typer.Option("--json", help="Print the plan as data, to start a plan file from.")] = False,
     words: Annotated[bool, typer.Option("--words", help="Print every event, fault and parameter that a plan can use.")] = False,
 ) -> None:
-    """List the built-in fault plans and explain them."""
+    """List the fault plans, built in and of the configuration, and explain them."""
     from anechoic.commands import plans as do
 
     do.run(name=name, as_json=as_json, words=words)

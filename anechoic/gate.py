@@ -121,6 +121,8 @@ async def run(gate: Gate, observer: Observer) -> Outcome:
         observer.phase("stopping")
     if chamber.driver.given_up:
         notes.append(f"stopped early: with {chamber.driver.unanswered} turns unanswered no further ones were delivered")
+    if gate.settings.tools == "sync" and any(call.asynchronous for call in of_kind(chamber.history.events, ToolRequested)):
+        notes.append("--tools sync, yet calls were answered later: plans about such results were left out; say --tools async")
     return judge(chamber.history, gate, planned, notes)
 
 
@@ -224,6 +226,8 @@ def unusable(plan: Plan, settings: Settings) -> str | None:
         )
     if plan.faults & CONTAINERS_ONLY and not (settings.layout or settings.coordinator.containers):
         return "disconnects containers, and here are processes. Use proxy_down, or run it in containers"
+    if plan.needs_async and settings.tools == "sync":
+        return "is about results that come later, and tools are answered at once here (--tools sync). Use --tools async"
     if plan.needs_server == "own" and settings.store != REDIS and settings.layout is None:
         return f"breaks the process of the store, and this run starts none (--store {settings.store}). Use --store redis"
     if plan.needs_server and settings.store == SQLITE:

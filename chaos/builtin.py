@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
+from types import MappingProxyType
 
 from chaos.plan import Plan, PlanError, combine, load
 from chaos.words import unknown
 
 APART = ("none", "incident")
 """Plans that the default set leaves out: nothing at all, and a scenario with a clock of its own."""
+
+FILES = (".toml", ".json")
+"""How the name of a plan file ends."""
 
 
 @functools.cache
@@ -21,16 +26,16 @@ def plans() -> dict[str, Plan]:
     return {name: found[name] for name in sorted(found, key=lambda n: (n != "none", n))}
 
 
-def find(text: str) -> Plan:
-    """The plan that `--plan TEXT` means: a file (.toml, .json), a built-in name, or several joined by "+".
+def find(text: str, own: Mapping[str, Plan] = MappingProxyType({})) -> Plan:
+    """The plan that `--plan TEXT` means: a file (.toml, .json), a name of `own` or a built-in one, or several joined by "+".
 
     Raises PlanError with the nearest known name.
     """
-    if text.endswith((".toml", ".json")):
+    if text.endswith(FILES):
         return load(Path(text))
     if "+" in text:
-        return combine(find(part.strip()) for part in text.split("+"))
-    known = plans()
+        return combine(find(part.strip(), own) for part in text.split("+"))
+    known = {**plans(), **own}
     if text not in known:
         raise PlanError(f"{unknown('plan', text, known)}. A file ends in .toml or .json")
     return known[text]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 
 from anechoic import campaign, exits, gate
@@ -20,7 +19,7 @@ from chaos.wire.settings import Settings
 def run(
     *, coordinator: str | None, command: str | None, url: list[str], container: list[str],
     container_port: int | None, proxy_host: str, instances: int | None, gateway: str, time: str, turns: int,
-    seed: int | None, in_flight: int, toxiproxy: str | None, env: list[str], setup_command: str | None,
+    seed: int | None, in_flight: int, toxiproxy: str | None, tools: str | None, env: list[str], setup_command: str | None,
     teardown_command: str | None, store: str, max_failures: int, only_round: int | None, report_dir: Path | None,
     junit: Path | None, summary: Path | None, baseline: Path | None,
 ) -> None:
@@ -32,13 +31,13 @@ def run(
             coordinator=tested, gateway=options.profile(gateway), instances=options.instances(tested, instances),
             in_flight=in_flight, container_port=container_port, proxy_host=proxy_host,
             environ=options.environ(env), setup_command=setup_command, teardown_command=teardown_command, store=store,
-            toxiproxy=toxiproxy,
+            toxiproxy=toxiproxy, tools=tools,
             base_port=None if tested.started else options.URL_BASE_PORT, report_dir=options.report_dir(report_dir),
         ))
         going = campaign.resume(settings, seed, turns, lambda: options.seed_or_new(None))
     except (WireError, campaign.CampaignError, NoDuration) as error:
         exits.invalid(error)
-    going.again = lambda number: _again(coordinator, command, url, gateway, turns, going.seed, number)
+    going.again = lambda number: options.reproduce_round(going.seed, number)
     going.baseline = options.baseline(baseline, gateway, update=False)
     reports = options.reports(settings.report_dir, junit, summary)
     out = terminal()
@@ -83,13 +82,3 @@ def _record(going: campaign.Campaign) -> Record:
     earlier = load(folder).parts if folder is not None and (folder / CAMPAIGN).exists() else {}
     made = {number: Record(o.data, o.judgement.index) for number, o in going.failed.items()}
     return of_campaign(going.to_json(), {**earlier, **made})
-
-
-def _again(
-    coordinator: str | None, command: str | None, url: list[str], gateway: str, turns: int, seed: int, number: int
-) -> str:
-    words = ["anechoic", "chaos"]
-    words += ["--coordinator", coordinator] if coordinator else ["--command", command] if command else []
-    words += [word for address in url for word in ("--url", address)]
-    words += ["--gateway", gateway, "--turns", str(turns), "--seed", str(seed), "--only-round", str(number)]
-    return shlex.join(words)

@@ -23,6 +23,9 @@ def of(file: Path | None, command: str, words: Sequence[str]) -> dict[str, Any]:
         given = {name: value for name, value in given.items() if name not in WAYS.values()}
     if any(word.partition("=")[0] in ("--world", "--examples") for word in words):
         given.pop("plan", None)  # a search draws its own
+    if command == "load":
+        for name in ("plan", "in_flight"):  # there they are about windows, and the turns of a stream
+            given.pop(name, None)
     if command != "gate" and (gateways := given.pop("gateway", [])):
         if len(gateways) == 1:
             given["gateway"] = gateways[0]

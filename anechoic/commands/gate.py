@@ -27,9 +27,9 @@ REFUSALS = (WireError, PlanError, ToxiproxyError, ImpossibleDemand, UnknownContr
 def run(
     *, coordinator: str | None, command: str | None, url: list[str], container: list[str],
     container_port: int | None, proxy_host: str, instances: int | None, gateway: list[str], plans: list[str],
-    turns: int, seed: int | None, in_flight: int, toxiproxy: str | None, env: list[str], setup_command: str | None,
-    teardown_command: str | None, store: str, demand: str | None, repeat_submit: str, ready_timeout: float, turn_budget: float,
-    quiesce: float, base_port: int | None,
+    turns: int, seed: int | None, in_flight: int, toxiproxy: str | None, tools: str | None, env: list[str],
+    setup_command: str | None, teardown_command: str | None, store: str, demand: str | None, repeat_submit: str,
+    ready_timeout: float, turn_budget: float, quiesce: float, base_port: int | None,
     report_dir: Path | None, junit: Path | None, summary: Path | None, baseline: Path | None,
     update_baseline: bool, budget: str | None, world: str | None = None,
     examples: int | None = None, **more: Any,
@@ -42,7 +42,7 @@ def run(
         search.run(
             coordinator=coordinator, command=command, url=url, container=container, instances=instances, gateway=gateway,
             plans=plans, seed=seed,
-            toxiproxy=toxiproxy, env=env, setup_command=setup_command, teardown_command=teardown_command,
+            toxiproxy=toxiproxy, tools=tools, env=env, setup_command=setup_command, teardown_command=teardown_command,
             store=store, demand=demand, repeat_submit=repeat_submit,
             ready_timeout=ready_timeout, turn_budget=turn_budget, quiesce=quiesce, report_dir=report_dir,
             junit=junit, summary=summary, baseline=baseline, update_baseline=update_baseline,
@@ -64,7 +64,7 @@ def run(
         settings = options.placed(Settings(
             coordinator=tested, gateway=gateways[0], seed=seed, container_port=container_port,
             proxy_host=proxy_host, instances=options.instances(tested, instances),
-            in_flight=in_flight, environ=options.environ(env), setup_command=setup_command,
+            in_flight=in_flight, tools=tools, environ=options.environ(env), setup_command=setup_command,
             teardown_command=teardown_command, store=store, toxiproxy=toxiproxy,
             base_port=base_port if base_port is not None else None if tested.started else options.URL_BASE_PORT,
             repeat_submit=repeat_submit, ready_timeout=ready_timeout, turn_budget=turn_budget, quiesce_budget=quiesce,

@@ -18,7 +18,6 @@ from anechoic.gate import check_usable, write
 from anechoic.report import load_console
 from anechoic.report.console import terminal
 from anechoic.report.load_html import to_html
-from chaos import builtin
 from chaos.plan import Plan, PlanError
 from chaos.toxiproxy.client import ToxiproxyError
 from chaos.wire.errors import WireError
@@ -43,8 +42,9 @@ def run(
     proxy_host: str, against: str | None, instances: int | None, gateway: str, rate: float, users: int | None, time: str,
     shape: str, arrivals: str, in_flight: int, plans: list[str], share: float, find_max: bool, max_p95: float | None,
     max_throughput_loss: float | None, max_duplicates: float | None, processes: int, remote_workers: int, master_port: int,
-    seed: int | None, toxiproxy: str | None, env: list[str], setup_command: str | None, teardown_command: str | None,
-    store: str, ready_timeout: float, quiesce: float, base_port: int | None, report_dir: Path | None,
+    seed: int | None, toxiproxy: str | None, tools: str | None, env: list[str], setup_command: str | None,
+    teardown_command: str | None, store: str, ready_timeout: float, quiesce: float, base_port: int | None,
+    report_dir: Path | None,
 ) -> None:
     """Check the words, run the load, and end with its exit code."""
     if importlib.util.find_spec("locust") is None:
@@ -70,7 +70,7 @@ def run(
     try:
         settings = options.placed(Settings(
             coordinator=tested, gateway=options.profile(gateway), seed=seed, container_port=container_port,
-            proxy_host=proxy_host, instances=options.instances(tested, instances), environ=options.environ(env),
+            proxy_host=proxy_host, instances=options.instances(tested, instances), tools=tools, environ=options.environ(env),
             setup_command=setup_command, teardown_command=teardown_command, store=store, toxiproxy=toxiproxy,
             base_port=base_port if base_port is not None else None if tested.started else options.URL_BASE_PORT,
             ready_timeout=ready_timeout, quiesce_budget=quiesce, report_dir=options.report_dir(report_dir),
@@ -124,7 +124,7 @@ def _other(text: str, settings: Settings) -> Coordinator:
 
 def _plans(texts: list[str], settings: Settings) -> list[Plan]:
     """The plans of the fault windows, in order; the incident where none is given, nothing for `none`."""
-    chosen = [builtin.find(text) for text in texts or ["incident"]]
+    chosen = options.plans(texts or ["incident"]) or []
     check_usable(chosen, settings)
     return [plan for plan in chosen if plan.rules]
 

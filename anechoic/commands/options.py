@@ -7,15 +7,19 @@ import os
 import secrets
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+import click
 
 from anechoic.baseline import Baseline, BaselineError
 from anechoic.budget import Budget, NoDuration, seconds_of
+from anechoic.config import ConfigError, load
 from anechoic.exits import invalid
 from anechoic.report.files import Reports
 from chaos import builtin
 from chaos.containers.layout import REPORT, Layout
+from chaos.containers.selection import count
 from chaos.plan import Plan, PlanError
 from chaos.wire.errors import WireError
 from chaos.wire.settings import Coordinator, Settings, by_command, by_containers, by_name, by_url
@@ -54,8 +58,17 @@ def place(folder: Path | None, gateway: Profile, gateways: Sequence[Profile]) ->
 def plans(texts: Sequence[str]) -> list[Plan] | None:
     """The plans that --plan named, None where it was not given."""
     try:
-        return [builtin.find(text) for text in texts] or None
+        return [builtin.find(text, own_plans()) for text in texts] or None
     except PlanError as error:
+        invalid(error)
+
+
+def own_plans() -> Mapping[str, Plan]:
+    """The plans of the configuration in use."""
+    context = click.get_current_context(silent=True)
+    try:
+        return load(context.find_root().obj if context else None)[0].own_plans
+    except ConfigError as error:
         invalid(error)
 
 
@@ -95,8 +108,13 @@ def placed(settings: Settings) -> Settings:
 
 
 def instances(tested: Coordinator, asked: int | None) -> int:
-    """How many instances: as many as run already where they are named one by one, else as many as were asked for, or 3."""
-    named = len(tested.urls) or (0 if any("=" in name for name in tested.containers) else len(tested.containers))
+    """How many instances: as many as run already, or of those with a label as many as were asked for; else that, or 3.
+
+    Raises WireError where no container has the label, or no engine answers.
+    """
+    if any("=" in name for name in tested.containers):
+        return asked or count(tested.containers)
+    named = len(tested.urls) or len(tested.containers)
     if named and asked not in (None, named):
         invalid(f"--instances {asked} beside {named} that run already: each has its own --url or --container")
     return named or (3 if asked is None else asked)
@@ -131,6 +149,14 @@ def reproduce(seed: int, gateway: str | None = None) -> str:
     if not any(word == "--seed" or word.startswith("--seed=") for word in words):
         words += ["--seed", str(seed)]
     return shlex.join(words)
+
+
+def reproduce_round(seed: int, number: int) -> str:
+    """The line that runs one round of this campaign again, by itself and nowhere reported."""
+    words = ["anechoic", *sys.argv[1:]]
+    for flag in ("--seed", "--only-round", "--for", "--max-failures", "--report-dir", "--junit", "--summary"):
+        words = _without(flag, words)
+    return shlex.join([*words, "--seed", str(seed), "--only-round", str(number)])
 
 
 def _without(flag: str, words: Sequence[str]) -> list[str]:

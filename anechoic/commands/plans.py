@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from anechoic.commands import options
 from anechoic.exits import invalid
 from anechoic.report.vocabulary import document
 from chaos import builtin
@@ -16,7 +17,8 @@ def run(*, name: str | None, as_json: bool, words: bool) -> None:
         print(document(), end="")
         return
     try:
-        chosen = [builtin.find(name)] if name else list(builtin.plans().values())
+        own = options.own_plans()
+        chosen = [builtin.find(name, own)] if name else [*builtin.plans().values(), *own.values()]
     except PlanError as error:
         invalid(error)
     if as_json:
@@ -26,8 +28,9 @@ def run(*, name: str | None, as_json: bool, words: bool) -> None:
     for plan in chosen:
         _explain(plan)
     if name is None:
-        print("A gate without --plan runs these alone and in pairs, but for `none` and `incident`. Write your own:")
+        print("A gate without --plan runs the built-in ones alone and in pairs, but for `none` and `incident`. Write your own:")
         print("  anechoic plans stale-polls --json > mine.json && anechoic gate --coordinator hardened --plan mine.json")
+        print("  or as a table [[plan]] of anechoic.toml, and --plan NAME")
 
 
 def _explain(plan: Plan) -> None:

@@ -32,7 +32,7 @@ REFUSALS = (SimulationError, WireError, PlanError, ToxiproxyError, ImpossibleDem
 def run(
     *, coordinator: str | None, command: str | None, url: list[str], container: list[str],
     instances: int | None, gateway: list[str], plans: list[str],
-    seed: int | None, toxiproxy: str | None, env: list[str], setup_command: str | None,
+    seed: int | None, toxiproxy: str | None, tools: str | None, env: list[str], setup_command: str | None,
     teardown_command: str | None, store: str, demand: str | None,
     repeat_submit: str, ready_timeout: float, turn_budget: float, quiesce: float, report_dir: Path | None,
     junit: Path | None, summary: Path | None, baseline: Path | None, update_baseline: bool, budget: Budget | None, world: str,
@@ -68,8 +68,7 @@ def run(
         word, by = started.label, "name" if coordinator else "command"
         more = {
             "setup_command": setup_command, "teardown_command": teardown_command, "store": store, "toxiproxy": toxiproxy,
-            "ready_timeout": ready_timeout,
-            "turn_budget": turn_budget, "quiesce_budget": quiesce,
+            "ready_timeout": ready_timeout, "tools": tools, "turn_budget": turn_budget, "quiesce_budget": quiesce,
         }
     gateways = options.profiles(gateway)
     several = len(gateways) > 1

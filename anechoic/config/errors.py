@@ -63,7 +63,8 @@ def _words(model: type[BaseModel], path: Sequence[int | str]) -> list[Any]:
         assert isinstance(found, type)
         model = found
     annotation = model.model_fields[str(last)].annotation
-    options = typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
+    union = typing.get_origin(annotation) in (types.UnionType, typing.Union)
+    options = typing.get_args(annotation) if union else (annotation,)
     return [word for option in options if option is not types.NoneType for word in typing.get_args(option)]
 
 

@@ -6,6 +6,7 @@ A key is another word for an option of the command line, which overrides it; so 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -28,7 +29,8 @@ from anechoic.budget import NoDuration, seconds_of
 from anechoic.config.errors import refuse
 from anechoic.config.source import find, read
 from chaos import builtin
-from chaos.plan import PlanError
+from chaos.containers.selection import CONFIG_FILES, SERVICE
+from chaos.plan import FORMAT_VERSION, Plan, PlanError, parse
 from chaos.wire.errors import WireError
 from chaos.wire.settings import Settings, by_url
 from chaos.wire.store import check as check_store
@@ -36,9 +38,20 @@ from chaos.words import unknown
 from contracts.catalogue import HEADLINE, UnknownContract, named
 from fakes.gateway.profile import PROFILES
 
-WAYS = ("command", "name", "url", "container")
+WAYS = ("command", "name", "url", "container", "service")
 """The keys of which exactly one says what is tested."""
 _WIRE: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(Settings)}
+
+_TABLES = {"anyOf": [{"type": "object"}, {"type": "array", "items": {"type": "object"}}]}
+_RULE = {"type": "object", "required": ["when", "do"], "properties": {"id": {"type": "string"}, "when": {"type": "object"}, "do": _TABLES}}
+PLAN: dict[str, Any] = {
+    "type": "object", "required": ["name", "rules"], "additionalProperties": False,
+    "properties": {
+        "format_version": {"const": FORMAT_VERSION}, "name": {"type": "string", "minLength": 1}, "about": {"type": "string"},
+        "rules": {"type": "array", "items": _RULE},
+    },
+}
+"""A plan as the schema has it; `anechoic plans --words` has its words, and `chaos.plan.parse` the last one."""
 
 
 def _seconds(value: object) -> object:
@@ -100,7 +113,7 @@ class Table(BaseModel):
 
 
 class Coordinator(Table):
-    """The coordinator under test: exactly one of command, name, url and container, and what it needs."""
+    """The coordinator under test: exactly one of command, name, url, container and service, and what it needs."""
 
     command: Text | None = Field(None, description="The command line that starts one instance.")
     name: Text | None = Field(
@@ -112,8 +125,17 @@ class Coordinator(Table):
     container: Many[Text] | None = Field(
         None, description="Name of a container in which an instance runs already, a list of them, or a label K=V of all of them."
     )
+    service: Text | None = Field(None, description="Name of a compose service whose containers, running already, are the instances.")
+    compose_file: Many[File] | None = Field(
+        None, description="Compose file that the service is of, or a list of those given with -f, where several projects have one of its name."
+    )
     container_port: Count | None = Field(None, description="Where the coordinator listens inside its container.")
-    instances: Count | None = Field(None, description="How many instances to start; 3 where it is left out.")
+    instances: Count | None = Field(
+        None, description="How many instances to start; left out: 3, or all that run already."
+    )
+    tools: Literal["sync", "async"] | None = Field(
+        None, description="How its tool calls are answered: in their own reply, or later. Left out: as GET /healthz says."
+    )
     environment: dict[str, str] = Field({}, description="Variables for the environment of every instance.")
     setup: Text | None = Field(None, description="Run once in the coordinator's environment, before it is started.")
     teardown: Text | None = Field(None, description="Run at the end, whatever happened.")
@@ -126,7 +148,17 @@ class Coordinator(Table):
         given = [way for way in WAYS if getattr(self, way)]
         if len(given) > 1:
             raise ValueError(f"{' and '.join(given)} beside each other; give one of {', '.join(WAYS)}")
+        if self.compose_file and not self.service:
+            raise ValueError("compose_file says of which file the service is; give service as well")
         return self
+
+    @property
+    def containers(self) -> list[str] | None:
+        """The names of its containers, or the labels that they carry."""
+        if self.service is None:
+            return self.container
+        files = ",".join(str(Path(file).absolute()) for file in self.compose_file or ())
+        return [f"{SERVICE}={self.service}", *([f"{CONFIG_FILES}={files}"] if files else ())]
 
 
 class Budgets(Table):
@@ -148,9 +180,10 @@ class Config(Table):
     gateway: Many[Gateway] = Field(
         ["keyless"], description="Gateway profile (see `anechoic contracts`), or a list of them: a gate runs at one after the other."
     )
-    plans: Many[Annotated[str, _known(builtin.find)]] | None = Field(
-        None, description="Fault plans: built-in names, several joined by +, or files. Left out: the built-in set, alone and in pairs."
+    plans: Many[Text] | None = Field(
+        None, description="Fault plans: names, several joined by +, or files. Left out: the built-in set, alone and in pairs."
     )
+    plan: list[Annotated[dict[str, Any], WithJsonSchema(PLAN)]] = Field([], description="A fault plan of your own, as a table [[plan]] with name, about and rules.")
     demand: Many[Annotated[str, _known(lambda name: named([name]))]] | None = Field(
         None, description=f"Contracts that must hold, such as C1 or {HEADLINE}. Left out: all that are possible."
     )
@@ -164,6 +197,34 @@ class Config(Table):
     report_dir: File | None = Field(None, description="Folder for the history, the verdict and the logs.")
     baseline: File | None = Field(None, description="File of violations that are known and accepted: only others fail.")
     budgets: Budgets = Field(Budgets(), description="How long things may take.")
+
+    @functools.cached_property
+    def own_plans(self) -> dict[str, Plan]:
+        """The plans that are written in it, by name. Raises PlanError."""
+        own: dict[str, Plan] = {}
+        for number, table in enumerate(self.plan, 1):
+            if "name" not in table:
+                raise PlanError(f"plan.{number}: `name` is missing; it is what --plan calls it")
+            plan = parse(table, f"plan.{number}")
+            if plan.name in own or plan.name in builtin.plans():
+                raise PlanError(f"plan.{number}: another plan is called {plan.name!r} already; give it a name of its own")
+            if "+" in plan.name or plan.name.endswith(builtin.FILES):
+                raise PlanError(f"plan.{number}: {plan.name!r} is no name: + joins plans, and {' or '.join(builtin.FILES)} ends a file")
+            own[plan.name] = plan
+        return own
+
+    @model_validator(mode="after")
+    def _plans(self) -> Config:
+        try:
+            own = self.own_plans
+        except PlanError as error:
+            raise ValueError(str(error)) from None
+        for number, name in enumerate(self.plans or (), 1):
+            try:
+                builtin.find(name, own)
+            except PlanError as error:
+                raise ValueError(f"plans.{number}: {error}") from None
+        return self
 
 
 def load(path: Path | None = None) -> tuple[Config, str | None]:
@@ -190,8 +251,8 @@ def options(config: Config) -> dict[str, Any]:
     environ = {name: f"{seconds:g}" for name, seconds in times.items() if seconds is not None} | dict(coordinator.environment)
     given = {
         "command": coordinator.command, "coordinator": coordinator.name, "url": coordinator.url,
-        "container": coordinator.container, "container_port": coordinator.container_port,
-        "instances": coordinator.instances, "env": [f"{name}={value}" for name, value in environ.items()],
+        "container": coordinator.containers, "container_port": coordinator.container_port,
+        "instances": coordinator.instances, "tools": coordinator.tools, "env": [f"{name}={value}" for name, value in environ.items()],
         "setup_command": coordinator.setup, "teardown_command": coordinator.teardown, "store": coordinator.store,
         "plan": config.plans, "demand": ",".join(config.demand) if config.demand else None,
         "ready_timeout": budgets.ready_timeout, "turn_budget": budgets.turn, "quiesce": budgets.quiesce,

@@ -42,11 +42,12 @@ class Reports:
 
     def keep(self, record: Record) -> None:
         """Write the files alone. Raises OSError."""
+        xml = to_xml(record)
         if self.folder is not None:
-            write_whole(self.folder / JUNIT, to_xml(record))
+            write_whole(self.folder / JUNIT, xml)
             write_whole(self.folder / PAGE, to_html(record))
         if self.junit is not None:
-            write_whole(self.junit, to_xml(record))
+            write_whole(self.junit, xml)
         if self.summary is not None:
             write_whole(self.summary, to_markdown(record))
 

@@ -32,6 +32,16 @@ def chamber(settings: Any, **more: Any) -> Chamber:
     return kind(settings, **more)
 
 
+def _first(count: int, found: Sequence[Any], labels: Sequence[str]) -> Sequence[Any]:
+    """So many of them. Raises WireError where there are fewer."""
+    if len(found) < count:
+        raise WireError(
+            f"{len(found)} containers have the label {' and '.join(labels)}, and {count} are asked for: start more, or ask for "
+            "fewer with --instances"
+        )
+    return found[:count]
+
+
 class ContainerChamber(Chamber):
     """The chamber of containers. In a `layout` all of them are its own; otherwise they are somebody's, and given back as found.
 
@@ -61,7 +71,7 @@ class ContainerChamber(Chamber):
             given = self.settings.coordinator.containers
             labels = [word for word in given if "=" in word]
             chosen = await self.engine.find(names=() if labels else given, labels=labels)
-            self._found: Sequence[Any] = chosen[: self.settings.instances]
+            self._found: Sequence[Any] = _first(self.settings.instances, chosen, labels)
             for found in self._found:
                 if found["State"]["Restarting"]:
                     raise WireError(f"container {trouble_of(found, self.engine)}")
@@ -80,7 +90,8 @@ class ContainerChamber(Chamber):
 
     async def _part(self, part: str, count: int) -> Sequence[Any]:
         assert self.settings.layout is not None
-        return (await self.engine.find(labels=self.settings.layout.labels(part)))[:count]
+        labels = self.settings.layout.labels(part)
+        return _first(count, await self.engine.find(labels=labels), labels)
 
     async def _stopped(self, container: Container) -> None:
         await self.engine.call(self.engine.api.stop, container.id, timeout=round(STOP_PATIENCE))

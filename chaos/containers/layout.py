@@ -49,7 +49,7 @@ class Layout:
 
     def coordinator(self) -> Coordinator:
         """The coordinator of the project: its instances are the services with that label."""
-        return Coordinator(f"the containers of {self.project}", containers=(f"{PART}=coordinator",))
+        return Coordinator(f"the containers of {self.project}", containers=self.labels("coordinator"))
 
     def applied(self, settings: Settings) -> Settings:
         """The settings of a run in this project, whose parts are where the compose file puts them."""

@@ -7,10 +7,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from chaos.wire.errors import WireError
+from chaos.words import unknown
 
 TIMEOUT = 30.0
 """Seconds that the engine has for one call."""
 SERVICE = "com.docker.compose.service"
+CONFIG_FILES = "com.docker.compose.project.config_files"
 
 
 @contextlib.contextmanager
@@ -57,8 +59,14 @@ def select(api: Any, *, names: Sequence[str] = (), labels: Sequence[str] = ()) -
     except docker.errors.NotFound as error:
         raise WireError(f"{error.explanation}. {_running(api)}") from None
     if not found:
-        raise WireError(f"no container has the label {' and '.join(labels)}. {_running(api)}")
+        raise WireError(f"no container has the label {' and '.join(labels)}. {_services(api, labels) or _running(api)}")
     return sorted(found, key=lambda container: str(container["Name"]))
+
+
+def count(labels: Sequence[str]) -> int:
+    """How many containers have all these labels. Raises WireError for none, and where no engine answers."""
+    with engine() as api:
+        return len(select(api, labels=labels))
 
 
 def name_of(found: Any) -> str:
@@ -98,6 +106,18 @@ def address(found: Any, port: int | None, *, inside: bool) -> tuple[str, int]:
             return f"{network['IPAddress']}:{port}", port
     status = found["State"]["Status"]
     raise WireError(f"container {name_of(found)} ({status}) cannot be reached: it is on no network and publishes no port")
+
+
+def _services(api: Any, labels: Sequence[str]) -> str | None:
+    """Which services there are, where one was looked for."""
+    wanted = next((value for key, _, value in (label.partition("=") for label in labels) if key == SERVICE), None)
+    listed = [container["Labels"] for container in api.containers(all=True, filters={"label": SERVICE})]
+    if wanted is None or not listed:
+        return None
+    files = sorted({found.get(CONFIG_FILES, "") for found in listed if found[SERVICE] == wanted})
+    if files:
+        return f"The service {wanted} is there, of {' and of '.join(files)}"
+    return unknown("service", wanted, {found[SERVICE] for found in listed})
 
 
 def _running(api: Any) -> str:

@@ -196,7 +196,7 @@ class Chamber:
         self.state.mkdir()
         store = self.world.store = await self._store()
         self.instances = self.world.instances = Instances(
-            self.history, self.http, ready_timeout=settings.ready_timeout, on_trouble=self._trouble
+            self.history, self.http, ready_timeout=settings.ready_timeout, on_trouble=self._trouble, tools=settings.tools
         )
         await self._place_instances(names, store)
         self._placed(self)
@@ -269,9 +269,8 @@ class Chamber:
         try:
             await asyncio.wait([task, self._lost], return_when=asyncio.FIRST_COMPLETED)
         finally:
-            if not task.done():
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)  # also of one that failed: nobody is to be told of it twice
         if self._lost.done():
             await self._lost
         result: T = await task

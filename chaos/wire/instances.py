@@ -115,12 +115,14 @@ class Instances:
     """All instances, in order. Every end of a process is recorded, the unexpected ones as such and started again."""
 
     def __init__(
-        self, history: History, http: aiohttp.ClientSession, *, ready_timeout: float, on_trouble: Callable[[str], None]
+        self, history: History, http: aiohttp.ClientSession, *, ready_timeout: float, on_trouble: Callable[[str], None],
+        tools: str | None = None,
     ) -> None:
         self.all: list[Instance] = []
         self._history = history
         self._http = http
         self._ready_timeout = ready_timeout
+        self._tools = tools
         self._on_trouble = on_trouble
         self._watchers: dict[str, asyncio.Task[None]] = {}
         self._unexpected: dict[str, int] = {}
@@ -211,7 +213,7 @@ class Instances:
             try:
                 async with self._http.get(f"{instance.url}/healthz", timeout=aiohttp.ClientTimeout(total=2)) as answer:
                     if answer.status == 200:
-                        instance.capabilities = _capabilities(await answer.read())
+                        instance.capabilities = self._settled(instance.name, _capabilities(await answer.read()))
                         return
                     seen = f"GET /healthz answered {answer.status}"
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
@@ -223,6 +225,18 @@ class Instances:
                 waited = f"{loop.time() - began:.0f} s of {self._ready_timeout:g} s (--ready-timeout)"
                 self._on_trouble(f"{instance.name} is not ready yet after {waited}; last seen: {seen}")
             await asyncio.sleep(0.02)
+
+    def _settled(self, name: str, told: dict[str, Any]) -> dict[str, Any]:
+        """What an instance told, with what the configuration says of its tools. Raises WireError where they differ."""
+        if self._tools is None:
+            return told
+        asynchronous = self._tools == "async"
+        if told.get("async_tools", asynchronous) is not asynchronous:
+            raise WireError(
+                f"{name} answers GET /healthz with async_tools={json.dumps(told['async_tools'])}, and the configuration says "
+                f"tools={self._tools}. Correct one of them, or leave out --tools (`tools` in the file)."
+            )
+        return {**told, "async_tools": asynchronous}
 
     def _never_ready(self, instance: Instance, seen: str) -> str:
         lines = [f"{instance.name} was not ready after {self._ready_timeout:g} s; last seen at {instance.url}: {seen}."]

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from chaos.containers.layout import Layout
 
 
+TOOLS = ("sync", "async")
+"""How a tool call is answered: in the reply of its own request, or later, at the submission handler."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Coordinator:
     """The coordinator under test: a command that starts one instance, or the addresses of instances that run already."""
@@ -102,6 +106,8 @@ class Settings:
     instances: int = 3
     in_flight: int = 32
     environ: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    tools: str | None = None
+    """how its tool calls are answered: sync or async; None takes its own word for it"""
     setup_command: str | None = None
     teardown_command: str | None = None
     store: str = "sqlite"
@@ -138,6 +144,8 @@ class Settings:
         for name in ("poll_interval", "tool_timeout", "client_timeout", "ready_timeout", "turn_budget", "quiesce_budget"):
             if getattr(self, name) <= 0:
                 raise WireError(f"{name}={getattr(self, name)} must be more than 0 seconds")
+        if self.tools not in (None, *TOOLS):
+            raise WireError(unknown("--tools", self.tools, TOOLS))
         if not self.keep_events and self.report_dir is None:
             raise WireError("a run that keeps no events in memory needs a report_dir, where its history.jsonl is written")
         stores.check(self.store)

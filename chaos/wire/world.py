@@ -16,6 +16,9 @@ from chaos.wire.store import RedisStore, Store
 from fakes.history import Event, History
 from fakes.llm.serving import Serving
 
+HEALTHY = 60.0
+"""Seconds that all replicas have to be healthy again after a fault of theirs."""
+
 Done = tuple[str, float, Heal | None]
 
 
@@ -148,8 +151,8 @@ class WireWorld:
     def _healthy(self, said: str, tasks: Sequence[asyncio.Task[None]] = ()) -> Heal:
         async def heal() -> str:
             await asyncio.gather(*tasks)
-            if not await self.serving.wait_healthy(timeout=20):
-                raise OSError(f"after {said}: not every replica is healthy after 20 s")
+            if not await self.serving.wait_healthy(timeout=HEALTHY):
+                raise OSError(f"after {said}: not every replica is healthy after {HEALTHY:g} s")
             return f"{said} healthy again"
 
         return heal

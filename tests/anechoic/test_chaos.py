@@ -61,7 +61,7 @@ def test_a_failed_round_is_told_kept_and_repeatable(anechoic: Run, tmp_path: Pat
     done = anechoic(*words, "--report-dir", "run")
     assert done.returncode == 1, done.stdout + done.stderr
     assert "round 1: fail" in done.stdout
-    assert "reproduce: anechoic chaos --coordinator as_deployed --gateway keyless --turns 25 --seed 4 --only-round 1" in done.stdout
+    assert "reproduce: anechoic chaos --coordinator as_deployed --turns 25 --seed 4 --only-round 1" in done.stdout
     assert (tmp_path / "run" / "round-0001" / "history.jsonl").exists()
 
 

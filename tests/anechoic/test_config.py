@@ -147,3 +147,81 @@ def test_schema_and_page_are_of_the_model() -> None:
     page = (ROOT / "docs" / "configuration.md").read_text()
     for key, _, _ in flat(Config()):
         assert f"`{key}`" in page, key
+
+
+OWN = """
+plans = ["mine", "mine+stale-polls"]
+[[plan]]
+name = "mine"
+about = "The first call's reply is late."
+rules = [{ when = { event = "tool_requested" }, do = { fault = "slow", seconds = 0.1 } }]
+"""
+
+
+def test_a_plan_of_the_file_is_used_by_its_name(anechoic: Run, tmp_path: Path) -> None:
+    """By plans, joined with others, by --plan, and in the list of all."""
+    assert list(load(written(tmp_path, OWN))[0].own_plans) == ["mine"]
+    done = anechoic("gate", "--coordinator", "hardened", "--gateway", "keyed", "--turns", "4", "--report-dir", "r")
+    assert done.returncode == 0, done.stdout + done.stderr
+    plan = json.loads((tmp_path / "r" / "plan.json").read_text())
+    assert [p["name"] for p in plan["plans"]] == ["mine", "mine+stale-polls"]
+    assert "The first call's reply is late." in anechoic("plans", "mine").stdout
+    assert "did you mean 'mine'?" in anechoic("gate", "--coordinator", "hardened", "--plan", "mines").stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('[[plan]]\nrules = []', "plan.1: `name` is missing"),
+        ('[[plan]]\nname = "stale-polls"', "plan.1: another plan is called 'stale-polls' already"),
+        ('[[plan]]\nname = "a"\n[[plan]]\nname = "a"', "plan.2: another plan is called 'a' already"),
+        ('[[plan]]\nname = "a+b"', "plan.1: 'a+b' is no name"),
+        ('[[plan]]\nname = "a"\nruls = []', "plan.1: unknown word 'ruls': did you mean 'rules'?"),
+        ('[[plan]]\nname = "a"\nrules = [{ when = { event = "tool_reqested" }, do = { fault = "slow" } }]',
+         "plan.1, rule 1, when: unknown event 'tool_reqested': did you mean 'tool_requested'?"),
+        ('plan = "a"', "plan: 'a' must be a list"),
+        ("[coordinator]\ntools = 'asynk'", "coordinator.tools: unknown value 'asynk': did you mean 'async'?"),
+        ("[coordinator]\ncompose_file = 'compose.yml'", "give service as well"),
+        ("[coordinator]\nservice = 'a'\nurl = 'http://x'", "url and service beside each other"),
+    ],
+)
+def test_a_mistake_in_a_plan_or_a_service_is_told(tmp_path: Path, text: str, message: str) -> None:
+    """As those in every other key."""
+    with pytest.raises(ConfigError) as refused:
+        load(written(tmp_path, text))
+    assert message in str(refused.value)
+
+
+def test_a_service_stands_for_its_containers(tmp_path: Path) -> None:
+    """By the labels that compose gives them."""
+    file = written(tmp_path, '[coordinator]\nservice = "app"\ncompose_file = ["/x/a.yml", "/x/b.yml"]\ntools = "async"')
+    given = defaults.of(file, "gate", ["anechoic", "gate"])
+    assert given["container"] == [
+        "com.docker.compose.service=app", "com.docker.compose.project.config_files=/x/a.yml,/x/b.yml"
+    ]
+    assert given["tools"] == "async"
+    assert "container" not in defaults.of(file, "gate", ["anechoic", "gate", "--command", "x"])
+
+
+def test_a_load_takes_the_coordinator_and_no_windows(tmp_path: Path) -> None:
+    """The plans of a gate are not the windows of a load."""
+    given = defaults.of(written(tmp_path, FULL), "load", ["anechoic", "load"])
+    assert (given["command"], given["gateway"], "plan" in given) == ("python3 app.py", "keyed", False)
+
+
+@pytest.mark.parametrize(
+    ("said", "plan", "code", "message"),
+    [
+        ("sync", "late-callback", 2, "tools are answered at once here (--tools sync)"),
+        ("sync", "none", 2, "answers GET /healthz with async_tools=true, and the configuration says tools=sync"),
+        ("async", "late-callback", 0, ""),
+    ],
+)
+def test_what_is_said_of_the_tools_is_compared_with_what_the_coordinator_says(
+    anechoic: Run, said: str, plan: str, code: int, message: str
+) -> None:
+    """`hardened` takes its results later, and says so."""
+    words = ["gate", "--coordinator", "hardened", "--gateway", "keyed", "--turns", "3"]
+    done = anechoic(*words, "--plan", plan, "--tools", said)
+    assert done.returncode == code, done.stdout + done.stderr
+    assert message in " ".join(done.stderr.split())

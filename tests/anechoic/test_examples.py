@@ -46,7 +46,7 @@ def test_a_calm_day_passes_and_stale_polls_cause_every_effect_twice(
     """Side by side in one gate: three turns on which nothing befalls, three whose polls are stale. No effect names its call."""
     done = anechoic(
         "gate", "--command", verify.command(example), "--plan", "none", "--plan", "stale-polls", "--turns", "6", "--seed", "4",
-        "--instances", "2", "--report-dir", "report",
+        "--instances", "2", "--report-dir", "report", "--env", "TOOL_TIMEOUT=10", "--env", "CLIENT_TIMEOUT=10",
     )
     assert done.returncode == 1, done.stdout + done.stderr
     data = json.loads((tmp_path / "report" / "verdict.json").read_text())

@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.xdist_group("containers")
 CALM = ("--gateway", "keyed", "--plan", "none", "--turns")
 FOREVER = "import time; print('warming up', flush=True); time.sleep(600)"
 
@@ -116,6 +117,21 @@ def test_a_container_that_is_not_there(boxes: Any, sh: Any) -> None:
     done = gate(sh, "--container", "no-such-one")
     assert done.returncode == 2, done.stdout + done.stderr
     assert "No such container: no-such-one. Running: " in done.stderr
+
+
+def test_a_service_that_is_not_there(boxes: Any, sh: Any) -> None:
+    """The nearest one, where it is of another file, and how many there are."""
+    boxes(FOREVER, "--label", "com.docker.compose.service=box-app", "--label", "com.docker.compose.project.config_files=/x/a.yml")
+    done = gate(sh, "--container", "com.docker.compose.service=box-apq")
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "unknown service 'box-apq': did you mean 'box-app'?" in done.stderr
+    service = ("--container", "com.docker.compose.service=box-app")
+    done = gate(sh, *service, "--container", "com.docker.compose.project.config_files=/x/b.yml")
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "The service box-app is there, of /x/a.yml" in done.stderr
+    done = gate(sh, *service, "--instances", "2", "--container-port", "8080")
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "1 containers have the label com.docker.compose.service=box-app, and 2 are asked for" in done.stderr
 
 
 def test_a_container_that_restarts_in_a_loop(boxes: Any, sh: Any) -> None:

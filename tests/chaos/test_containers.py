@@ -6,7 +6,9 @@ Needs a container engine (DOCKER_HOST), `docker`, and Compose v2.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,10 @@ import pytest
 
 from chaos.containers.container import Container
 from chaos.containers.engine import Engine
+from fakes.script import ASSISTANT_ID
+
+pytestmark = pytest.mark.xdist_group("containers")
+"""One after the other: a project of the compose file has a machine of two cores to do already."""
 
 
 def test_the_hardened_coordinator_passes_with_every_fault_of_containers(compose: Any, sh: Any) -> None:
@@ -93,6 +99,48 @@ def test_each_fault_is_seen_from_outside_and_a_bystander_is_never_touched(boxes:
 
     asyncio.run(story())
     assert state(bystander) == before
+
+
+def test_the_containers_of_a_service_that_run_already_are_killed_and_given_back(boxes: Any, sh: Any, tmp_path: Path) -> None:
+    """All of them are instances; they know the proxies before, and run again at the end."""
+    ports = free_ports(8)
+    names = [
+        boxes(
+            "import runpy; runpy.run_module('coordinators.hardened', run_name='__main__')", "--network", "host", "--user", "0",
+            "-v", f"{tmp_path}:/state", "--label", "com.docker.compose.service=box-coordinator",
+            *(word for key, value in {
+                "PORT": ports + 6 + number, "INSTANCE_ID": f"coordinator-{number + 1}", "STATE_DIR": "/state",
+                "ASSISTANTS_BASE_URL": f"http://127.0.0.1:{ports + 3 * number}/v1", "ASSISTANT_ID": ASSISTANT_ID,
+                "TOOL_GATEWAY_URL": f"http://127.0.0.1:{ports + 3 * number + 1}",
+                "TOOL_RESULTS_URL": f"http://127.0.0.1:{ports + 3 * number + 2}/tool-results",
+                "STORE_URL": "sqlite:////state/store.db", "POLL_INTERVAL": "0.05", "TOOL_TIMEOUT": "0.5", "CLIENT_TIMEOUT": "2",
+            }.items() for word in ("-e", f"{key}={value}")),
+        )
+        for number in range(2)
+    ]
+    file = tmp_path / "anechoic.toml"
+    file.write_text(f'gateway = "keyed"\nbase_port = {ports}\n[coordinator]\nservice = "box-coordinator"\ntools = "async"\n')
+    words = ("--plan", "kill-after-commit", "--turns", "6", "--report-dir", str(tmp_path / "report"))
+    done = sh(sys.executable, "-m", "anechoic", "--config", str(file), "gate", *words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    verdict = json.loads((tmp_path / "report" / "verdict.json").read_text())
+    assert verdict["reached"]["instances ended by a fault"] > 0
+    assert "coordinator-2" in (tmp_path / "report" / "history.jsonl").read_text()
+    for name in names:
+        assert json.loads(sh("docker", "inspect", name).stdout)[0]["State"]["Running"]
+
+
+def free_ports(count: int) -> int:
+    """The first of so many ports in a row of which none is taken."""
+    for first in range(21000, 30000, count):
+        with contextlib.ExitStack() as stack:
+            try:
+                for port in range(first, first + count):
+                    stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return first
+    raise AssertionError("no ports are free")
 
 
 def test_locust_workers_in_containers_make_one_history_and_one_verdict(project: Any) -> None:
