@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
-
-import httpx
+from typing import TYPE_CHECKING, Any
 
 from coordinators.as_deployed.coordinator import Coordinator, Turn
 from coordinators.as_deployed.handler import Handler
@@ -18,6 +16,9 @@ from coordinators.common.gateway import Gateway, ToolResult, posted_result
 from coordinators.common.http import Http, NoAnswer
 from coordinators.common.log import Log, Sink, to_stdout
 from coordinators.common.settings import Settings
+
+if TYPE_CHECKING:
+    import httpx
 
 STOP_WITHIN = 1.0
 """Seconds that a graceful stop gives the turns in flight."""

@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
-
-import httpx
+from typing import TYPE_CHECKING, Any
 
 from coordinators.common.asgi import App, Reply, text_field
 from coordinators.common.assistants import Assistants
@@ -23,6 +21,9 @@ from coordinators.hardened.opening import Opening
 from coordinators.hardened.records import Turn
 from coordinators.hardened.store import Store, open_store
 from coordinators.hardened.submission import Receiver, Submission
+
+if TYPE_CHECKING:
+    import httpx
 
 STOP_WITHIN = 1.5
 """Seconds that a graceful stop gives the calls in flight."""
