@@ -130,7 +130,7 @@ def check(gate: Gate) -> tuple[schedule.Schedule, list[str]]:
     """The schedule and the notes on it, when all that is asked can be had. Raises WireError, PlanError and ImpossibleDemand."""
     demand(gate.settings.gateway, list(gate.wanted) if gate.wanted else None)
     planned, notes = plan_turns(gate)
-    _check_bounds(planned.plans, gate.settings)
+    check_bounds(planned.plans, gate.settings)
     return planned, notes
 
 
@@ -285,7 +285,8 @@ class Manner:
         ]
 
 
-def _check_bounds(plans: Sequence[Plan], settings: Settings) -> None:
+def check_bounds(plans: Sequence[Plan], settings: Settings) -> None:
+    """Raises WireError for a plan that has a request arrive later than the gateway profile promises."""
     bound = settings.gateway.delivery_bound
     if not settings.gateway.lookup or bound is None:
         return

@@ -14,7 +14,7 @@ from typing import Any
 from anechoic import exits, throughput
 from anechoic.budget import NoDuration, seconds_of
 from anechoic.commands import options
-from anechoic.gate import check_usable, write
+from anechoic.gate import check_bounds, check_usable, write
 from anechoic.report import load_console
 from anechoic.report.console import terminal
 from anechoic.report.load_html import to_html
@@ -126,6 +126,7 @@ def _plans(texts: list[str], settings: Settings) -> list[Plan]:
     """The plans of the fault windows, in order; the incident where none is given, nothing for `none`."""
     chosen = options.plans(texts or ["incident"]) or []
     check_usable(chosen, settings)
+    check_bounds(chosen, settings)
     return [plan for plan in chosen if plan.rules]
 
 

@@ -23,8 +23,8 @@ class _Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app, host=os.environ.get("HOST") or "127.0.0.1", port=port, http="httptools", ws="none", lifespan="on",
-                log_level="warning",
-                access_log=False, timeout_keep_alive=75, timeout_graceful_shutdown=1, server_header=False, date_header=False,
+                log_level="warning", access_log=False, proxy_headers=False, timeout_keep_alive=75, timeout_graceful_shutdown=1,
+                server_header=False, date_header=False,
             )
         )
         self._app = app

@@ -111,7 +111,7 @@ def test_a_rate_beyond_reach_is_said_and_is_no_pass(tmp_path: Path) -> None:
 
 def test_the_highest_rate_is_found_and_what_is_beyond_it(tmp_path: Path) -> None:
     done = load(
-        "--coordinator", "hardened", "--gateway", "keyed", "--rate", "4", "--for", "10s", "--find-max", "--max-p95", "900",
+        "--coordinator", "hardened", "--gateway", "keyed", "--rate", "20", "--for", "10s", "--find-max", "--max-p95", "900",
         "--in-flight", "12", "--seed", "6", "--report-dir", str(tmp_path), timeout=240,
     )
     ceiling = data(tmp_path)["ceiling"]
@@ -189,6 +189,13 @@ def test_an_interrupt_leaves_nothing_running_and_a_usable_history(tmp_path: Path
 def test_what_makes_no_sense_is_said_before_anything_is_started(options: list[str], said: str) -> None:
     done = load(*options, code=2, timeout=30)
     assert said in done.stderr
+
+
+def test_a_plan_that_breaks_the_gateways_promise_is_refused(tmp_path: Path) -> None:
+    plan = tmp_path / "late.toml"
+    plan.write_text('rules = [{ when = { event = "tool_requested" }, do = { fault = "slow", seconds = 5 } }]')
+    done = load("--coordinator", "hardened", "--gateway", "lookup", "--plan", str(plan), code=2, timeout=30)
+    assert "promises that a request lands within 3 s or never" in " ".join(done.stderr.split())
 
 
 def test_without_locust_it_says_what_to_install(tmp_path: Path) -> None:
