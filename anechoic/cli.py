@@ -80,6 +80,7 @@ Examples:
 {EXITS}
 """)
 def gate(
+    context: typer.Context,
     coordinator: Annotated[str | None, typer.Option(help="A coordinator that comes with the harness: as_deployed, hardened.")] = None,
     command: Command = None,
     url: Url = None,
@@ -122,7 +123,7 @@ def gate(
     from anechoic.commands import gate as do
 
     do.run(
-        coordinator=coordinator, command=command, url=url or [], container=container or [],
+        config=context.obj, coordinator=coordinator, command=command, url=url or [], container=container or [],
         container_port=container_port, proxy_host=proxy_host, instances=instances, gateway=gateway or [], plans=plan or [],
         turns=turns, seed=seed, in_flight=in_flight, toxiproxy=toxiproxy, tools=tools, env=env or [], setup_command=setup_command,
         teardown_command=teardown_command, store=store, demand=demand, repeat_submit=repeat_submit, ready_timeout=ready_timeout,
@@ -146,6 +147,7 @@ Turns arrive whether or not those before have ended, and latency counts from whe
 {EXITS}
 """)
 def load(
+    context: typer.Context,
     coordinator: Coordinator = None,
     command: Command = None,
     url: Url = None,
@@ -186,7 +188,8 @@ def load(
     from anechoic.commands import load as do
 
     do.run(
-        coordinator=coordinator, command=command, url=url or [], container=container or [], container_port=container_port,
+        config=context.obj, coordinator=coordinator, command=command, url=url or [], container=container or [],
+        container_port=container_port,
         proxy_host=proxy_host, against=against, instances=instances, gateway=gateway, rate=rate, users=users, time=time,
         shape=shape, arrivals=arrivals, in_flight=in_flight, plans=plan or [], share=share, find_max=find_max,
         max_p95=max_p95, max_throughput_loss=max_throughput_loss, max_duplicates=max_duplicates, processes=processes,
@@ -390,6 +393,7 @@ Examples:
 Stop it with Ctrl-C.
 """)
 def serve(
+    context: typer.Context,
     gateway: Gateway = "keyless",
     plan: Annotated[list[str] | None, typer.Option(help="Fault plan in force for every conversation (repeatable).")] = None,
     port: Annotated[int, typer.Option(help="Port of the Assistants API; the tool gateway has the next one, then the result "
@@ -404,7 +408,8 @@ def serve(
     from anechoic.commands import serve as do
 
     do.run(
-        gateway=gateway, plans=plan or [], port=port, coordinator_url=coordinator_url, seed=seed, toxiproxy=toxiproxy,
+        config=context.obj, gateway=gateway, plans=plan or [], port=port, coordinator_url=coordinator_url, seed=seed,
+        toxiproxy=toxiproxy,
         as_json=as_json, report_dir=report_dir,
     )
 
@@ -432,6 +437,7 @@ Examples:
   anechoic plans kill-after-commit --json > my-plan.json
 """)
 def plans(
+    context: typer.Context,
     name: Annotated[str | None, typer.Argument(help="One plan; left out: all of them.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the plan as data, to start a plan file from.")] = False,
     words: Annotated[bool, typer.Option("--words", help="Print every event, fault and parameter that a plan can use.")] = False,
@@ -439,7 +445,7 @@ def plans(
     """List the fault plans, built in and of the configuration, and explain them."""
     from anechoic.commands import plans as do
 
-    do.run(name=name, as_json=as_json, words=words)
+    do.run(config=context.obj, name=name, as_json=as_json, words=words)
 
 
 @app.command(epilog="""\b

@@ -25,7 +25,7 @@ REFUSALS = (WireError, PlanError, ToxiproxyError, ImpossibleDemand, UnknownContr
 
 
 def run(
-    *, coordinator: str | None, command: str | None, url: list[str], container: list[str],
+    *, config: Path | None, coordinator: str | None, command: str | None, url: list[str], container: list[str],
     container_port: int | None, proxy_host: str, instances: int | None, gateway: list[str], plans: list[str],
     turns: int, seed: int | None, in_flight: int, toxiproxy: str | None, tools: str | None, env: list[str],
     setup_command: str | None, teardown_command: str | None, store: str, demand: str | None, repeat_submit: str,
@@ -77,7 +77,7 @@ def run(
             dataclasses.replace(
                 settings, gateway=profile, seed=own, report_dir=options.place(settings.report_dir, profile, gateways)
             ),
-            turns=turns, plans=options.plans(plans), wanted=options.wanted(demand),
+            turns=turns, plans=options.plans(plans, config), wanted=options.wanted(demand),
             reproduce=options.reproduce(own, profile.name if several else None),
             baseline=known[profile.name], update_baseline=update_baseline,
         )

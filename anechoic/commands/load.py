@@ -38,13 +38,13 @@ STEP = 6.0
 
 
 def run(
-    *, coordinator: str | None, command: str | None, url: list[str], container: list[str], container_port: int | None,
-    proxy_host: str, against: str | None, instances: int | None, gateway: str, rate: float, users: int | None, time: str,
-    shape: str, arrivals: str, in_flight: int, plans: list[str], share: float, find_max: bool, max_p95: float | None,
-    max_throughput_loss: float | None, max_duplicates: float | None, processes: int, remote_workers: int, master_port: int,
-    seed: int | None, toxiproxy: str | None, tools: str | None, env: list[str], setup_command: str | None,
-    teardown_command: str | None, store: str, ready_timeout: float, quiesce: float, base_port: int | None,
-    report_dir: Path | None,
+    *, config: Path | None, coordinator: str | None, command: str | None, url: list[str], container: list[str],
+    container_port: int | None, proxy_host: str, against: str | None, instances: int | None, gateway: str, rate: float,
+    users: int | None, time: str, shape: str, arrivals: str, in_flight: int, plans: list[str], share: float, find_max: bool,
+    max_p95: float | None, max_throughput_loss: float | None, max_duplicates: float | None, processes: int,
+    remote_workers: int, master_port: int, seed: int | None, toxiproxy: str | None, tools: str | None, env: list[str],
+    setup_command: str | None, teardown_command: str | None, store: str, ready_timeout: float, quiesce: float,
+    base_port: int | None, report_dir: Path | None,
 ) -> None:
     """Check the words, run the load, and end with its exit code."""
     if importlib.util.find_spec("locust") is None:
@@ -76,7 +76,7 @@ def run(
             ready_timeout=ready_timeout, quiesce_budget=quiesce, report_dir=options.report_dir(report_dir),
         ))
         other = None if against is None else _other(against, settings)
-        chosen = [] if find_max else _plans(plans, settings)
+        chosen = [] if find_max else _plans(plans, config, settings)
         stages, search = _course(seconds_of(time, "--for"), rate, chosen, 1 if other is None else 2, find_max, max_p95)
     except (WireError, PlanError, NoDuration, TooShort) as error:
         exits.invalid(error)
@@ -122,9 +122,9 @@ def _other(text: str, settings: Settings) -> Coordinator:
     return by_name(text) if text in reference_coordinators() or " " not in text else by_command(text)
 
 
-def _plans(texts: list[str], settings: Settings) -> list[Plan]:
+def _plans(texts: list[str], config: Path | None, settings: Settings) -> list[Plan]:
     """The plans of the fault windows, in order; the incident where none is given, nothing for `none`."""
-    chosen = options.plans(texts or ["incident"]) or []
+    chosen = options.plans(texts or ["incident"], config) or []
     check_usable(chosen, settings)
     check_bounds(chosen, settings)
     return [plan for plan in chosen if plan.rules]

@@ -10,8 +10,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import click
-
 from anechoic.baseline import Baseline, BaselineError
 from anechoic.budget import Budget, NoDuration, seconds_of
 from anechoic.config import ConfigError, load
@@ -55,19 +53,18 @@ def place(folder: Path | None, gateway: Profile, gateways: Sequence[Profile]) ->
     return report_dir(folder and folder / gateway.name) if len(gateways) > 1 else folder
 
 
-def plans(texts: Sequence[str]) -> list[Plan] | None:
-    """The plans that --plan named, None where it was not given."""
+def plans(texts: Sequence[str], config: Path | None) -> list[Plan] | None:
+    """The plans that --plan named, also those of the configuration; None where it was not given."""
     try:
-        return [builtin.find(text, own_plans()) for text in texts] or None
+        return [builtin.find(text, own_plans(config)) for text in texts] or None
     except PlanError as error:
         invalid(error)
 
 
-def own_plans() -> Mapping[str, Plan]:
-    """The plans of the configuration in use."""
-    context = click.get_current_context(silent=True)
+def own_plans(config: Path | None) -> Mapping[str, Plan]:
+    """The plans of that configuration, or of the one of the current folder."""
     try:
-        return load(context.find_root().obj if context else None)[0].own_plans
+        return load(config)[0].own_plans
     except ConfigError as error:
         invalid(error)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 from anechoic.commands import options
 from anechoic.exits import invalid
@@ -11,13 +12,13 @@ from chaos import builtin
 from chaos.plan import Plan, PlanError
 
 
-def run(*, name: str | None, as_json: bool, words: bool) -> None:
+def run(*, config: Path | None, name: str | None, as_json: bool, words: bool) -> None:
     """Print all plans, or one, or the whole vocabulary."""
     if words:
         print(document(), end="")
         return
     try:
-        own = options.own_plans()
+        own = options.own_plans(config)
         chosen = [builtin.find(name, own)] if name else [*builtin.plans().values(), *own.values()]
     except PlanError as error:
         invalid(error)

@@ -17,8 +17,8 @@ from chaos.wire.settings import Settings, by_url
 
 
 def run(
-    *, gateway: str, plans: list[str], port: int, coordinator_url: str, seed: int | None, toxiproxy: str | None, as_json: bool,
-    report_dir: Path | None,
+    *, config: Path | None, gateway: str, plans: list[str], port: int, coordinator_url: str, seed: int | None,
+    toxiproxy: str | None, as_json: bool, report_dir: Path | None,
 ) -> None:
     """Serve until interrupted, which is the way to end it: exit code 0."""
     try:
@@ -26,7 +26,7 @@ def run(
             coordinator=by_url((coordinator_url,)), gateway=options.profile(gateway), seed=options.seed_or_new(seed),
             instances=1, toxiproxy=toxiproxy, base_port=port or None, report_dir=options.report_dir(report_dir),
         )
-        exits.run(_serve(settings, options.plans(plans) or [], as_json))
+        exits.run(_serve(settings, options.plans(plans, config) or [], as_json))
     except (WireError, ToxiproxyError, OSError) as error:
         exits.invalid(error)
     except SystemExit as end:

@@ -165,8 +165,11 @@ def test_a_plan_of_the_file_is_used_by_its_name(anechoic: Run, tmp_path: Path) -
     assert done.returncode == 0, done.stdout + done.stderr
     plan = json.loads((tmp_path / "r" / "plan.json").read_text())
     assert [p["name"] for p in plan["plans"]] == ["mine", "mine+stale-polls"]
-    assert "The first call's reply is late." in anechoic("plans", "mine").stdout
-    assert "did you mean 'mine'?" in anechoic("gate", "--coordinator", "hardened", "--plan", "mines").stderr
+    (tmp_path / "anechoic.toml").rename(tmp_path / "other.toml")
+    assert "The first call's reply is late." in anechoic("--config", "other.toml", "plans", "mine").stdout
+    done = anechoic("--config", "other.toml", "gate", "--coordinator", "hardened", "--plan", "mines")
+    assert "did you mean 'mine'?" in done.stderr
+    assert "unknown plan 'mine'" in anechoic("gate", "--coordinator", "hardened", "--plan", "mine").stderr
 
 
 @pytest.mark.parametrize(
