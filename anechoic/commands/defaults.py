@@ -13,14 +13,14 @@ WAYS = {"--coordinator": "coordinator", "--command": "command", "--url": "url", 
 
 
 def of(file: Path | None, command: str, words: Sequence[str]) -> dict[str, Any]:
-    """The defaults by the names of options. Which coordinator is tested is left out where the command line says it."""
+    """The defaults by the names of options. What is tested, and true only of it, is left out where the command line says it."""
     try:
         config, label = load(file)
     except ConfigError as error:
         exits.invalid(error)
     given = options(config)
     if any(word.partition("=")[0] in WAYS for word in words):
-        given = {name: value for name, value in given.items() if name not in WAYS.values()}
+        given = {name: value for name, value in given.items() if name not in (*WAYS.values(), "container_port", "tools")}
     if any(word.partition("=")[0] in ("--world", "--examples") for word in words):
         given.pop("plan", None)  # a search draws its own
     if command == "load":
