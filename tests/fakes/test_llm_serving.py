@@ -177,8 +177,9 @@ def test_the_nemesis_is_asked_when_replicas_start_and_exit() -> None:
         await serving.start()
         try:
             await serving.kill(1)
-            while serving.restarts < 2:
-                await asyncio.sleep(0.01)
+            async with asyncio.timeout(30):
+                while chain.seen.count("replica_started") < 4:
+                    await asyncio.sleep(0.01)
             assert await serving.wait_healthy()
         finally:
             await serving.stop()
