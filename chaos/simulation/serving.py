@@ -123,9 +123,16 @@ class SimulatedServing:
         replica.paused_until = max(replica.paused_until, self._loop.time() + seconds)
         await asyncio.sleep(seconds)
 
-    async def wait_healthy(self, timeout: float) -> bool:
-        """Wait until every replica is up; False when they are not within `timeout` seconds."""
-        return await self._wait(len(self._replicas), timeout)
+    async def wait_healthy(self, count: int | None = None, timeout: float = 10.0) -> bool:
+        """Wait until at least `count` replicas (default: all) are up; False when they are not within `timeout` seconds."""
+        wanted = len(self._replicas) if count is None else count
+        try:
+            async with asyncio.timeout(timeout):
+                while len(self.healthy) < wanted:
+                    await self._changed.wait()
+        except TimeoutError:
+            return False
+        return True
 
     def _up(self, replica: Replica) -> None:
         replica.life += 1
@@ -170,7 +177,7 @@ class SimulatedServing:
 
     async def _pick(self, tried: list[str]) -> Replica | None:
         """The next healthy replica in turn, one that was not tried for this request where there is one."""
-        if not self.healthy and not await self._wait(1, PATIENCE):
+        if not self.healthy and not await self.wait_healthy(1, PATIENCE):
             return None
         healthy = self.healthy
         fresh = [r for r in healthy if r.name not in tried] or healthy
@@ -223,15 +230,6 @@ class SimulatedServing:
     def _notify(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
-
-    async def _wait(self, count: int, timeout: float) -> bool:
-        try:
-            async with asyncio.timeout(timeout):
-                while len(self.healthy) < count:
-                    await self._changed.wait()
-        except TimeoutError:
-            return False
-        return True
 
 
 class EdgeGenerate:

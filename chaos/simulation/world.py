@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from chaos.aim import Aim
 from chaos.driver import Driver
-from chaos.nemesis import Heal, Moot
+from chaos.nemesis import Moot
+from chaos.parts import Done, Parts, names
 from chaos.plan import Plan, PlanError
 from chaos.simulation.instances import Instance, Instances
 from chaos.simulation.network import Edge, Network, Trouble
@@ -18,10 +17,8 @@ from chaos.simulation.toxics import Toxic, ToxicError
 from chaos.vocabulary import CONTAINERS_ONLY
 from fakes.history import Event, History
 
-Done = tuple[str, float, Heal | None]
 
-
-class SimulatedWorld:
+class SimulatedWorld(Parts[Instance]):
     """Carries out the faults of `chaos.vocabulary.WORLD_FAULTS`.
 
     Args:
@@ -34,10 +31,10 @@ class SimulatedWorld:
         self, history: History, *, network: Network, instances: Instances, serving: SimulatedServing, store: SimulatedStore,
         jump: Callable[[float], None],
     ) -> None:
-        self._aim = Aim(history)
+        super().__init__(history)
         self._network = network
-        self._instances = instances
-        self._serving = serving
+        self.instances = instances
+        self.serving = serving
         self._store = store
         self._jump = jump
         self._toxics = 0
@@ -63,7 +60,7 @@ class SimulatedWorld:
     # --- edges ----------------------------------------------------------------------------------------------------------
 
     def _edges(self, args: Mapping[str, Any], cause: Event | None) -> list[Edge]:
-        owner = self._aim.owner(args["which"], cause, self._instances.all)
+        owner = self._aim.owner(args["which"], cause, self.instances.all)
         edges = self._network.chosen(args["proxy"], owner)
         if not edges:
             raise Moot(f"this run has no proxy on the edge {args['proxy']}")
@@ -116,7 +113,7 @@ class SimulatedWorld:
             self._jump(seconds)
             said = "every clock"
         else:
-            (instance,) = self._aim.pick(args["which"], cause, self._instances.all)
+            (instance,) = self._aim.pick(args["which"], cause, self.instances.all)
             instance.set_clock(seconds)
             said = f"the clock of {instance.name}"
 
@@ -125,71 +122,18 @@ class SimulatedWorld:
 
         return f"{said} jumped by {seconds:g} s", 0.0, heal
 
-    # --- instances and replicas -----------------------------------------------------------------------------------------
+    # --- instances ------------------------------------------------------------------------------------------------------
 
-    async def _coordinator(self, fault: str, args: Mapping[str, Any], cause: Event | None) -> Done:
-        wanted = self._aim.pick(args["which"], cause, self._instances.all)
-        chosen = [i for i in wanted if i.ready.is_set() and not i.paused]
-        if not chosen:
-            raise Moot("the instance is down or paused already")
-        if fault == "pause":
-            return self._pause(chosen, args["seconds"])
-        seconds = args.get("seconds", 0.0)
-        if fault == "kill":
-            said = [await self._instances.down(i, graceful=False) for i in chosen]
-            return ", ".join(said), seconds, self._start_again(chosen, [])
-        # a graceful stop may wait for the very answer that this protocol point holds back: do not wait for it here
-        stops = [asyncio.get_running_loop().create_task(self._instances.down(i, graceful=True)) for i in chosen]
-        await asyncio.sleep(0)
-        return f"graceful stop of {_names(chosen)}", seconds, self._start_again(chosen, stops)
-
-    def _start_again(self, chosen: list[Instance], stops: list[asyncio.Task[str]]) -> Heal:
-        async def heal() -> str:
-            said = await asyncio.gather(*stops)
-            for instance in chosen:
-                await self._instances.start_one(instance)
-            return ", ".join([*said, *(f"{i.name} ready again, life {i.life}" for i in chosen)])
-
-        return heal
-
-    def _pause(self, chosen: list[Instance], seconds: float) -> Done:
+    async def _pause(self, chosen: list[Instance], seconds: float) -> Done:
         for instance in chosen:
             instance.pause()
 
         async def heal() -> str:
             for instance in chosen:
                 instance.resume()
-            return f"{_names(chosen)} running again"
+            return f"{names(chosen)} running again"
 
-        return f"{_names(chosen)} paused for {seconds:g} s", seconds, heal
-
-    async def _replica(self, fault: str, args: Mapping[str, Any], cause: Event | None) -> Done:
-        wanted = self._aim.replicas(args["which"], cause, self._serving.names)
-        up = [replica.name for replica in self._serving.healthy]
-        chosen = [name for name in wanted if name in up]
-        if not chosen:
-            raise Moot(f"{', '.join(wanted)} is down already")
-        said = ", ".join(chosen)
-        if fault == "kill":
-            for name in chosen:
-                await self._serving.kill(name)
-            return f"{said} OOM-killed", 0.0, self._healthy(said, [])
-        loop = asyncio.get_running_loop()
-        if fault == "pause":
-            work = [loop.create_task(self._serving.pause(name, args["seconds"])) for name in chosen]
-        else:
-            work = [loop.create_task(self._serving.restart(name)) for name in chosen]
-        await asyncio.sleep(0)
-        return f"{fault} of {said}", args.get("seconds", 0.0), self._healthy(said, work)
-
-    def _healthy(self, said: str, work: list[asyncio.Task[None]]) -> Heal:
-        async def heal() -> str:
-            await asyncio.gather(*work)
-            if not await self._serving.wait_healthy(timeout=20):
-                raise OSError(f"after {said}: not every replica is healthy after 20 s")
-            return f"{said} healthy again"
-
-        return heal
+        return f"{names(chosen)} paused for {seconds:g} s", seconds, heal
 
 
 def check(plans: Iterable[Plan]) -> None:
@@ -213,7 +157,3 @@ def check(plans: Iterable[Plan]) -> None:
 
 def _labels(edges: list[Edge]) -> str:
     return ", ".join(edge.label for edge in edges)
-
-
-def _names(instances: list[Instance]) -> str:
-    return ", ".join(instance.name for instance in instances)

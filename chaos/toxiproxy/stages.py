@@ -6,6 +6,7 @@ I/O; time and timers come from the loop, dice from a seeded generator, so that i
 
 from __future__ import annotations
 
+import abc
 import asyncio
 import math
 import random
@@ -82,7 +83,7 @@ class Stage:
             self.timer = None
 
 
-class Queue(Stage):
+class Queue(Stage, abc.ABC):
     """Holds pieces back and lets them go in order, each at the time that the subclass says, or so much before it."""
 
     grain = 0.0
@@ -93,13 +94,13 @@ class Queue(Stage):
         self.offset = 0
         self.free = 0.0
 
+    @abc.abstractmethod
     def due(self) -> float:
         """When the next piece may go; infinity for never."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def take(self, due: float) -> tuple[bytes, float]:
         """Remove the next piece, which was due then; returns it and the time at which what follows has received it."""
-        raise NotImplementedError
 
     def feed(self, data: bytes, at: float) -> None:
         """Queue the chunk; what is due goes at once."""

@@ -110,6 +110,11 @@ class Instance:
         """How often it was started."""
         return self.process.life if self.process is not None else 1
 
+    @property
+    def paused(self) -> bool:
+        """Whether it stands still."""
+        return self.process is not None and self.process.paused
+
 
 class Instances:
     """All instances, in order. Every end of a process is recorded, the unexpected ones as such and started again."""

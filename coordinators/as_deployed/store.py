@@ -5,6 +5,7 @@ Two implementations: an SQLite file, and a Redis server.
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 
 from coordinators.common import stores
@@ -29,40 +30,40 @@ class Batch:
     rows: tuple[int, ...]
 
 
-class Store:
+class Store(abc.ABC):
     """Every method raises StoreUnavailable when the store does not answer."""
 
+    @abc.abstractmethod
     async def close(self) -> None:
         """Close every connection."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     async def set_latest_step(self, thread_id: str, run_id: str, step_id: str, call_ids: tuple[str, ...]) -> None:
         """Note the step that the run waits for; only its outputs are submitted from now on."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     async def enqueue(self, result: ToolResult) -> None:
         """Add a result to the submission queue."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     async def take_batch(self, run_id: str) -> Batch | None:
         """Take the results of the run's latest step, once all of them are queued."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     async def put_back(self, batch: Batch) -> None:
         """Queue the batch again."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     async def mark_submitted(self, batch: Batch) -> None:
         """The batch was submitted."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     async def submitted(self, run_id: str) -> frozenset[str]:
         """The calls of the run whose outputs were submitted."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     async def seen_before(self, key: str, now: float) -> bool:
         """Whether the dedup record is there already; it is written when it is not."""
-        raise NotImplementedError
 
 
 def open_store(wanted: type[Store], address: stores.Address) -> Store:

@@ -5,6 +5,7 @@ Two implementations: an SQLite file, and a Redis server.
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 from collections.abc import Sequence
 from typing import TypeVar
@@ -20,7 +21,7 @@ IMPLEMENTATIONS = {
 S = TypeVar("S", bound="Store")
 
 
-class Store:
+class Store(abc.ABC):
     """The store behind one instance.
 
     Every method raises StoreUnavailable when the store does not answer, and can be called again then: what it asks for may
@@ -28,61 +29,61 @@ class Store:
     """
 
     @property
+    @abc.abstractmethod
     def healthy(self) -> bool:
         """False from a failure until the next change that succeeds."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     async def close(self) -> None:
         """Close every connection."""
-        raise NotImplementedError
 
     # --- owners -------------------------------------------------------------------------------------------------------
 
+    @abc.abstractmethod
     async def register(self, instance_id: str) -> str:
         """A new owner's name: the instance and which of its lives this is."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     async def beat(self, owner: str) -> None:
         """Show that the owner is alive."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     async def beats(self) -> dict[str | None, int | None]:
         """The beat of each owner of a running turn; the owner None stands for turns that nobody owns."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     async def release(self, owner: str) -> None:
         """Give up every turn of this owner, and its name."""
-        raise NotImplementedError
 
     # --- turns --------------------------------------------------------------------------------------------------------
 
+    @abc.abstractmethod
     async def accept(self, turn: Turn, owner: str) -> Turn | None:
         """Take a turn that is new, or that nobody owns; None when it is somebody's already, or over."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     async def take_over(self, former: str | None, owner: str) -> list[Turn]:
         """Take every running turn of an owner that is gone, or (None) those that nobody owns."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     async def owned_by(self, owner: str) -> frozenset[str]:
         """The running turns of an owner, those that it was given without hearing of it included."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     async def retake(self, turn_id: str, owner: str) -> Turn | None:
         """Take a turn anew that is this owner's already; None when it is not (any more), or over."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     async def turn(self, turn_id: str) -> Turn | None:
         """One turn."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     async def check_owner(self, turn: Turn) -> None:
         """Raises TurnLost unless the turn is still run by who took it under this epoch."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     async def change(self, turn: Turn, **fields: str | None) -> None:
         """Note fields of the turn; with a status other than running it is over. Raises TurnLost."""
-        raise NotImplementedError
 
     async def set_thread(self, turn: Turn, thread_id: str) -> Turn:
         """Note the turn's thread. Raises TurnLost."""
@@ -100,69 +101,69 @@ class Store:
 
     # --- claims -------------------------------------------------------------------------------------------------------
 
+    @abc.abstractmethod
     async def claim(self, turn: Turn, asked: Asked, now: float, claimant: str) -> tuple[Claim, bool]:
         """The claim on a call, and whether it is new to this claimant: made by it, with the intent to send. Raises TurnLost.
 
         A claimant is one who has not sent the call yet, and has a name of its own: asking again after a lost answer it is
         told the same.
         """
-        raise NotImplementedError
 
+    @abc.abstractmethod
     async def find_claim(self, slot: str) -> Claim | None:
         """The claim of that name."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     async def log_intent(self, turn: Turn, slot: str) -> int:
         """Log the intent to send the call once more; which attempt it is. Raises TurnLost.
 
         Attempts only ever grow. An answer that is lost leaves a number that nobody sends under.
         """
-        raise NotImplementedError
 
+    @abc.abstractmethod
     async def add_wait(self, turn: Turn, claim: Claim, seconds: float) -> None:
         """Note that so much time has passed since the intent of this attempt; whoever comes next need not wait for it again.
 
         Only the owner's time counts, so what different owners add never overlaps, and no clocks are compared.
         """
-        raise NotImplementedError
 
+    @abc.abstractmethod
     async def settle(self, slot: str, output: str) -> None:
         """Store the result of a claimed call; a result that is there already stays."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     async def settle_call(self, run_id: str, tool_call_id: str, thread_id: str | None, output: str) -> str | None:
         """Store a result that was posted for a call; the slot of its claim, None when there is no such claim."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     async def put_in_doubt(self, slot: str) -> None:
         """Nobody can tell whether the call had its effect: report it from now on. Not when a result has come after all."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     async def is_settled(self, slot: str) -> bool:
         """Whether the call has its result."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     async def outcomes(self, slots: Sequence[str]) -> dict[str, str | None]:
         """The result of each of these calls that is decided: its output, or None where it is in doubt."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     async def freeze(self, turn: Turn, outputs: dict[str, str]) -> tuple[dict[str, str], bool]:
         """Store what is about to be submitted; what was stored first stays. Also: whether it was there. Raises TurnLost."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     async def in_doubt(self) -> list[dict[str, str]]:
         """Every call that could not be decided."""
-        raise NotImplementedError
 
     # --- steps --------------------------------------------------------------------------------------------------------
 
+    @abc.abstractmethod
     async def accept_step(self, run_id: str, ordinal: int) -> None:
         """The step's outputs were accepted."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     async def is_accepted(self, run_id: str, ordinal: int) -> bool:
         """Whether the step's outputs were accepted."""
-        raise NotImplementedError
 
 
 def open_store(wanted: type[S], address: stores.Address) -> S:
