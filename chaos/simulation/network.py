@@ -289,13 +289,18 @@ class Edge:
 
 
 class Network:
-    """All edges, found by the address that an instance is given for each."""
+    """All edges, found by the address that an instance is given for each.
 
-    def __init__(self, loop: VirtualLoop, *, seed: int, latency: tuple[float, float]) -> None:
+    Args:
+        wall: unix time, in seconds, of what is behind them.
+    """
+
+    def __init__(self, loop: VirtualLoop, *, seed: int, latency: tuple[float, float], wall: Callable[[], float]) -> None:
         self.edges: list[Edge] = []
         self._loop = loop
         self._seed = seed
         self._latency = latency
+        self.wall = wall
         self._by_address: dict[tuple[str, int], Edge] = {}
 
     def open(self, name: str, instance: str | None, handle: Handle) -> str:

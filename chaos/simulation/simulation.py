@@ -117,7 +117,7 @@ class Simulation:
         self._store = SimulatedStore(self._folder, settings.replica_lag)
         self._surroundings = Surroundings(self.loop, seed=settings.seed, wall=self._told, connect=self._store.connect)
         self._reroute()
-        self._network = Network(self.loop, seed=settings.seed, latency=settings.latency)
+        self._network = Network(self.loop, seed=settings.seed, latency=settings.latency, wall=self._wall)
         self.instances = Instances(self.history, self.loop, ready_timeout=settings.ready_timeout)
         self._stillness = Stillness(self.history, self.loop.time)
 

@@ -7,6 +7,7 @@ import functools
 import sys
 from collections import deque
 from collections.abc import AsyncIterator, Callable
+from email.utils import formatdate
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -100,11 +101,18 @@ async def carry(network: Network, request: Any, done: Callable[[], None] = lambd
         raise _library(request).ReadTimeout(str(error), request=request) from None
     except ConnectionLost as error:
         raise _lost(request, error) from None
-    return _response(request, reply, timeouts.get("read"), done)
+    return _response(request, reply, _date(int(network.wall())), timeouts.get("read"), done)
 
 
-def _response(request: Any, reply: Reply, read_timeout: float | None, done: Callable[[], None]) -> Any:
+@functools.lru_cache(maxsize=16)
+def _date(seconds: int) -> bytes:
+    """The Date that a server sends at that unix time."""
+    return formatdate(seconds, usegmt=True).encode()
+
+
+def _response(request: Any, reply: Reply, date: bytes, read_timeout: float | None, done: Callable[[], None]) -> Any:
     headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in reply.headers.items()]
+    headers.append((b"date", date))
     headers.append((b"content-type", reply.media_type.encode("latin-1")))
     library = _library(request)
     if isinstance(reply.stream, Incoming):

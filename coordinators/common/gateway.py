@@ -30,13 +30,14 @@ class ToolRequest:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What a gateway offers to senders that must not send twice. Times are in seconds."""
+    """What a gateway offers to senders that must not send twice, in seconds; `time` is when it said so, by its own clock."""
 
     idempotency_key: bool = False
     key_ttl: float = 0.0
     lookup: bool = False
     fence: bool = False
     delivery_bound: float | None = None
+    time: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -89,6 +90,7 @@ class Gateway:
             lookup=bool(data.get("lookup")),
             fence=bool(data.get("fence")),
             delivery_bound=None if bound is None else float(bound),
+            time=answer.date,
         )
 
     async def effect_of(self, tool_call_id: str) -> str | None:

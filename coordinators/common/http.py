@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -47,6 +48,14 @@ class Answer:
         except ValueError:
             return {}
         return data if isinstance(data, dict) else {}
+
+    @property
+    def date(self) -> float | None:
+        """When the server sent it, by its own clock, in unix seconds; None when it does not say."""
+        try:
+            return parsedate_to_datetime(self.headers["date"]).timestamp()
+        except (KeyError, ValueError):
+            return None
 
     @property
     def error(self) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from coordinators.common.gateway import (
 from coordinators.common.http import Answer, NoAnswer, NotSent
 from coordinators.common.log import Log
 from coordinators.common.stores import StoreUnavailable
+from coordinators.hardened.gateway_time import GatewayTime
 from coordinators.hardened.patience import backoff, until_stored
 from coordinators.hardened.records import Asked, Claim, Turn
 from coordinators.hardened.recovery import MOST_ATTEMPTS, Keyless, Outcome, Recovery, recovery_for
@@ -58,7 +59,7 @@ class Dispatcher:
     Args:
         patience: seconds that a result which may never come is waited for.
         tool_timeout: seconds that a request to the gateway may take.
-        clock: unix seconds.
+        clock: unix seconds, by this instance's clock.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Dispatcher:
         self.stopping = False
         self._log = log
         self._clock = clock
+        self._gateway_time = GatewayTime(gateway, clock)
         self._arrivals: dict[str, asyncio.Event] = {}
 
     async def learn(self) -> None:
@@ -79,7 +81,9 @@ class Dispatcher:
         attempt = 0
         while self.capabilities is None:
             try:
-                self.capabilities = await self.gateway.capabilities()
+                capabilities = await self.gateway.capabilities()
+                self._gateway_time.learn(capabilities.time)
+                self.capabilities = capabilities
             except GatewaySilent as error:
                 self._log.coordinator("WARN", f"gateway capabilities: {error}")
                 await asyncio.sleep(backoff(attempt, 1.0))
@@ -130,9 +134,10 @@ class Dispatcher:
 
     async def claim_now(self, conduct: Conduct, asked: Asked, claimant: str) -> tuple[Claim, bool]:
         """The same, if the store is there. Raises StoreUnavailable, TurnLost or NotWanted."""
+        now = await self._gateway_time.at_the_earliest()
         if not self.is_wanted(conduct):
             raise NotWanted(asked.slot)
-        return await self.store.claim(conduct.turn, asked, self.now(), claimant)
+        return await self.store.claim(conduct.turn, asked, now, claimant)
 
     async def send(self, conduct: Conduct, claim: Claim) -> Outcome:
         """Send the call once, right after its intent was logged."""
@@ -240,12 +245,12 @@ class Dispatcher:
         await until_stored(lambda: self.store.put_in_doubt(claim.slot))
 
     def now(self) -> float:
-        """Unix seconds."""
+        """Unix seconds, by this instance's clock."""
         return self._clock()
 
-    def age(self, claim: Claim) -> float:
-        """Seconds since the call was first sent."""
-        return self.now() - claim.first_sent
+    async def age(self, claim: Claim) -> float:
+        """Seconds since the call was first sent, by the gateway's clock. Raises GatewaySilent."""
+        return await self._gateway_time.now() - claim.first_sent
 
     async def settled_within(self, conduct: Conduct, claim: Claim, seconds: float) -> bool:
         """Wait for the result of a claim; whether it came. Raises NotWanted when the run stops waiting meanwhile.
@@ -295,10 +300,9 @@ class Bench:
         """Seconds that a request to the gateway may take."""
         return self._dispatcher.tool_timeout
 
-    @property
-    def age(self) -> float:
-        """Seconds since the call was first sent."""
-        return self._dispatcher.age(self.claim)
+    async def age(self) -> float:
+        """Seconds since the call was first sent, by the gateway's clock. Raises GatewaySilent."""
+        return await self._dispatcher.age(self.claim)
 
     async def settled_within(self, seconds: float) -> bool:
         """Wait for the result; whether it came."""

@@ -54,9 +54,9 @@ class Asked:
 class Claim:
     """One call that was claimed. Its ids are those under which it was claimed first; they are what the gateway is told.
 
-    `attempt` counts the intents to send, from 1. `first_sent` is the time of the first in unix seconds. `output` is the
-    result, once there is one; `in_doubt` says that none was waited for any longer. `waited` are the seconds that its
-    owners have waited since the last intent. `claimant` is who made it.
+    `attempt` counts the intents to send, from 1. `first_sent` is the time of the first in unix seconds, by the gateway's
+    clock. `output` is the result, once there is one; `in_doubt` says that none was waited for any longer. `waited` are the
+    seconds that its owners have waited since the last intent. `claimant` is who made it.
     """
 
     slot: str

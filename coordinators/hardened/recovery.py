@@ -38,8 +38,7 @@ class Moves(Protocol):
     def patience(self) -> float: ...
     @property
     def tool_timeout(self) -> float: ...
-    @property
-    def age(self) -> float: ...
+    async def age(self) -> float: ...
     async def settled_within(self, seconds: float) -> bool: ...
     async def settled_before(self, waited: float) -> bool: ...
     async def found(self) -> bool: ...
@@ -78,8 +77,11 @@ class Keyed:
         pause = _slack(moves, attempt) if outcome is Outcome.ACCEPTED else backoff(attempt)
         if await moves.settled_within(pause):
             return Outcome.SETTLED
-        if moves.age > self._key_ttl / 2:
-            return Outcome.IN_DOUBT
+        try:
+            if await moves.age() > self._key_ttl / 2:
+                return Outcome.IN_DOUBT
+        except GatewaySilent:
+            return Outcome.UNKNOWN
         return await moves.send_again()
 
 

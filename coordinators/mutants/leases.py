@@ -49,7 +49,7 @@ LOOKS = (*[0.004] * 25, *[0.1] * 10)
 class _WallClock(Dispatcher):
     def _over(self, claim: Claim) -> bool:
         keyed = self.capabilities is not None and self.capabilities.idempotency_key  # then repeats are a matter of its TTL
-        return not keyed and claim.output is None and self.age(claim) > CALL_LEASE
+        return not keyed and claim.output is None and self.now() - claim.first_sent > CALL_LEASE
 
     async def claim(self, conduct: Conduct, asked: Asked) -> tuple[Claim, bool]:
         claim, fresh = await super().claim(conduct, asked)

@@ -45,7 +45,7 @@ class World:
     def __init__(self, library: ModuleType, **options: Any) -> None:
         self.library = library
         self.loop = VirtualLoop()  # type: ignore[abstract]
-        self.network = Network(self.loop, seed=1, latency=(0.001, 0.002))
+        self.network = Network(self.loop, seed=1, latency=(0.001, 0.002), wall=lambda: 1_000_000_000.0)
         self.url = "http://" + self.network.open("assistants", "coordinator-1", self.echo)
         self.edge: Edge = self.network.edges[0]
         self.seen: list[Request] = []
