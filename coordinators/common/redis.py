@@ -24,6 +24,9 @@ TIMEOUT = 0.5
 REFUSALS = ("NOREPLICAS", "MISCONF", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY", "READONLY", "OOM")
 """Errors by which a server says that it does not work now; any other one is a mistake in what was asked."""
 
+CLOSED = "the handler is closed"
+"""What uvloop says, in a RuntimeError, when something is written to a connection that has just been closed."""
+
 Words = str | int | float
 
 
@@ -81,6 +84,10 @@ class RedisClient:
                 return await self._redis.execute_command(*words)  # type: ignore[no-untyped-call]
         except (exceptions.ConnectionError, exceptions.TimeoutError, OSError) as error:  # TimeoutError is an OSError
             reason = str(error) or f"no answer within {self._timeout:g} s"
+        except RuntimeError as error:
+            reason = str(error)
+            if CLOSED not in reason:
+                raise
         except exceptions.NoScriptError:
             raise
         except exceptions.ResponseError as error:

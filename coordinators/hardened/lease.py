@@ -67,6 +67,8 @@ class Lease:
             except StoreUnavailable as error:
                 self._looks.clear()  # while nobody can beat, nobody is dead
                 self._log.coordinator("WARN", f"store unavailable: {error}")
+            except Exception as error:  # whatever it is: who no longer beats and looks is of no use to anybody
+                self._log.coordinator("ERROR", f"lease: {type(error).__name__}: {error}")
             pause = self._interval if self.owner else min(0.1, self._interval)
             await asyncio.sleep(max(0.0, pause - (clock() - began)))  # a slow store is no reason to beat seldom
 
