@@ -46,7 +46,8 @@ class Container:
         self.life = 0
         self.code: int | None = None
         self.paused = False
-        self.out_of_memory = False
+        self._ooms = 0
+        """how often the engine has told that the kernel killed something of it for want of memory, in all lives"""
         self._limits: dict[str, int] | None = None
         self._cut_off: list[tuple[str, list[str]]] = []
         self._ended: asyncio.Future[int] | None = None
@@ -69,7 +70,7 @@ class Container:
     async def start(self) -> None:
         """Start the next life, or find it running already. Raises WireError when the engine cannot start it."""
         self.code = None
-        self.paused = self.out_of_memory = False
+        self.paused = False
         ended = self._ended = asyncio.get_running_loop().create_future()
         try:
             await self.engine.call(self.engine.api.start, self.id)
@@ -136,12 +137,13 @@ class Container:
         self._limits = {"mem_limit": config["Memory"], "memswap_limit": config["MemorySwap"]}
         stats = await self.engine.call(self.engine.api.stats, self.id, stream=False, one_shot=True)
         limit = stats["memory_stats"]["usage"] + HEADROOM
+        told = self._ooms  # the next life may have begun when this one's end is looked into: so its state alone says too little
         try:
             await self._limit(limit, limit)
             made = await self.engine.call(self.engine.api.exec_create, self.id, ["python3", "-c", EAT])
-            await self._end(self.engine.api.exec_start, made["Id"])
-            if not self.out_of_memory and not (await self.inspect())["State"]["OOMKilled"]:
-                raise EngineError(f"{self.label} ended with {self.code}, and not for want of memory")
+            code = await self._end(self.engine.api.exec_start, made["Id"])
+            if self._ooms == told and not (await self.inspect())["State"]["OOMKilled"]:
+                raise EngineError(f"{self.label} ended with {code}, and not for want of memory")
         finally:
             await self.lift_limits()
 
@@ -184,25 +186,27 @@ class Container:
         """The last 20 lines of its log. Blocks for a moment."""
         return last_words(self.engine, self.id)
 
-    async def _end(self, work: Any, *args: Any, **more: Any) -> None:
+    async def _end(self, work: Any, *args: Any, **more: Any) -> int:
+        """Have the engine do something that ends it; its exit code. Raises EngineError where it does not end."""
         ended = self.wait()
         doing = asyncio.ensure_future(self.engine.call(work, *args, **more))
         try:
             async with asyncio.timeout(PATIENCE + more.get("timeout", 0)):
-                await ended
+                code = await ended
         except TimeoutError:
             raise EngineError(f"{self.label} did not end within {PATIENCE:g} s") from None
         finally:
             done = await asyncio.gather(doing, return_exceptions=True)
         if isinstance(done[0], BaseException) and self.up:
             raise done[0]
+        return code
 
     async def _limit(self, memory: int, swap: int) -> None:
         await self.engine.call(self.engine.api.update_container, self.id, mem_limit=memory or -1, memswap_limit=swap or -1)
 
     def _notice(self, action: str, attributes: Mapping[str, str]) -> None:
         if action == "oom":
-            self.out_of_memory = True
+            self._ooms += 1
         elif action == "die" and self._ended is not None and not self._ended.done():
             self.code = int(attributes.get("exitCode", "-1"))
             self._ended.set_result(self.code)
