@@ -49,7 +49,8 @@ class _Joined:
         if self._parts:
             data = b"".join(self._parts)
             self._parts.clear()
-            self._transport.write(data)
+            if not self._transport.is_closing():  # uvloop would raise an error
+                self._transport.write(data)
 
 
 class _Protocol(HttpToolsProtocol):

@@ -22,6 +22,7 @@ from chaos.wire.ports import free_port
 from chaos.wire.process import Process
 
 SQLITE, REDIS = "sqlite", "redis"
+CLOSED = "it closed the connection"
 PROGRAM = "REDIS_SERVER"
 """The environment variable that names the program of a Redis server; `redis-server` on PATH without it."""
 READY, ANSWER, STOP_PATIENCE = 20.0, 1.0, 5.0
@@ -174,13 +175,15 @@ class RedisStore:
             async with asyncio.timeout(ANSWER):
                 reader, writer = await asyncio.open_connection(self._host, self._port)
                 try:
+                    if writer.is_closing():  # uvloop would raise an error that is no OSError
+                        return CLOSED
                     writer.write(b"PING\r\n")
                     answer = (await reader.readline()).decode(errors="replace").strip()
                 finally:
                     writer.close()
         except (OSError, TimeoutError) as error:
             return f"{type(error).__name__}: {error}"
-        return None if answer.startswith(("+PONG", "-NOAUTH")) else answer or "it closed the connection"
+        return None if answer.startswith(("+PONG", "-NOAUTH")) else answer or CLOSED
 
 
 def own_redis(folder: Path, logs: Path, edges: Edges, keeper: Keeper) -> RedisStore:
