@@ -1,4 +1,5 @@
 """A coordinator on LangGraph: a graph for each turn, with the SQLite checkpointer; a turn that comes again goes on there."""
+import fcntl
 import json
 import os
 import sqlite3
@@ -11,7 +12,7 @@ from langgraph.graph import START, StateGraph
 from openai import OpenAI
 
 threads = OpenAI(timeout=float(os.environ.get("CLIENT_TIMEOUT", "30"))).beta.threads
-turns: dict[str, dict[str, str]] = {}
+turns: dict[str, dict] = {"/healthz": {"async_tools": False}}
 
 
 def call_tool(name: str, arguments: str) -> str:
@@ -19,12 +20,9 @@ def call_tool(name: str, arguments: str) -> str:
     return requests.post(url, json={"arguments": json.loads(arguments)}, timeout=seconds).json()["output"]
 
 
-def tools(run: dict) -> dict:
-    calls = run["required_action"]["submit_tool_outputs"]["tool_calls"]
-    return {**run, "outputs": [{"tool_call_id": call["id"], "output": call_tool(**call["function"])} for call in calls]}
-
-
-builder = StateGraph(dict).add_node("tools", tools)  # the state is the run, as the API showed it last
+builder = StateGraph(dict)  # the state is the run, as the API showed it last
+builder.add_node("tools", lambda run: {**run, "outputs": [{"tool_call_id": call["id"], "output": call_tool(**call["function"])}
+    for call in run["required_action"]["submit_tool_outputs"]["tool_calls"]]})
 builder.add_node("begin", lambda turn: threads.create_and_run(
     assistant_id=os.environ["ASSISTANT_ID"], thread={"messages": [{"role": "user", "content": turn["message"]}]}).to_dict())
 builder.add_node("poll", lambda run: threads.runs.poll(run["id"], thread_id=run["thread_id"]).to_dict())
@@ -32,8 +30,11 @@ builder.add_node("submit", lambda run: threads.runs.submit_tool_outputs(
     run["id"], thread_id=run["thread_id"], tool_outputs=run["outputs"]).to_dict())
 builder.add_edge(START, "begin").add_edge("begin", "poll").add_edge("tools", "submit").add_edge("submit", "poll")
 builder.add_conditional_edges("poll", lambda run: "tools" if run["status"] == "requires_action" else "__end__")
-database = sqlite3.connect(os.environ["STATE_DIR"] + "/langgraph.sqlite", timeout=30, check_same_thread=False)
-graph = builder.compile(checkpointer=SqliteSaver(database))
+saver = SqliteSaver(sqlite3.connect(os.environ["STATE_DIR"] + "/langgraph.sqlite", timeout=30, check_same_thread=False))
+with open(os.environ["STATE_DIR"] + "/langgraph.lock", "w") as lock:  # SQLite waits for nobody when it goes over to its WAL
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    saver.setup()
+graph = builder.compile(checkpointer=saver)
 
 
 def conduct(turn: dict[str, str]) -> None:
@@ -46,8 +47,7 @@ def conduct(turn: dict[str, str]) -> None:
 
 
 def app(environ, start_response) -> list[bytes]:
-    path = environ["PATH_INFO"]
-    found = {"async_tools": False} if path == "/healthz" else turns.get(path.removeprefix("/turns/"))
+    found = turns.get(environ["PATH_INFO"].removeprefix("/turns/"))
     if environ["REQUEST_METHOD"] == "POST":
         turn = json.loads(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])))
         if (found := turns.setdefault(turn["turn_id"], new := {"status": "running"})) is new:
