@@ -57,7 +57,7 @@ def test_a_calm_day_passes(anechoic: Run, tmp_path: Path) -> None:
 
 
 def test_stale_polls_break_the_design_as_deployed_and_the_story_is_told(anechoic: Run, tmp_path: Path) -> None:
-    """SAFE fails, each violation names the call, its two effects and the events; the same seed has the same turns."""
+    """SAFE fails, each violation names the call, its effects (one for each poll that was stale) and the events; the same seed has the same turns."""
     done = anechoic(
         "gate", "--coordinator", "as_deployed", "--plan", "stale-polls", "--turns", "6", "--seed", "2", "--report-dir", "report"
     )
@@ -65,7 +65,7 @@ def test_stale_polls_break_the_design_as_deployed_and_the_story_is_told(anechoic
     data = verdict(tmp_path)
     assert (data["verdict"], data["safe"]) == ("fail", "fail")
     violation = next(v for v in data["violations"] if v["contract"] == "C1")
-    assert len(violation["effects"]) == 2
+    assert len(violation["effects"]) >= 2
     assert violation["run_id"].startswith("run_")
     assert violation["tool_call_id"].startswith("call_")
     assert violation["events"] == sorted(violation["events"])
